@@ -45,12 +45,8 @@ PRICE_OUTSIDE_LIMITS: Final = Reject(
 VOLUME_OUTSIDE_LIMITS: Final = Reject(
     1011, "VOLUME_OUTSIDE_LIMITS", "the volume is outside the lot limits", "委托手数超出限制"
 )
-TOO_MANY_ORDERS: Final = Reject(
-    1012, "TOO_MANY_ORDERS", "too many live orders on the account", "挂单数量超出限制"
-)
-UNSUPPORTED_ORDER: Final = Reject(
-    1013, "UNSUPPORTED_ORDER", "this order type is not offered yet", "暂不支持的委托类型"
-)
+TOO_MANY_ORDERS: Final = Reject(1012, "TOO_MANY_ORDERS", "too many live orders on the account", "挂单数量超出限制")
+UNSUPPORTED_ORDER: Final = Reject(1013, "UNSUPPORTED_ORDER", "this order type is not offered yet", "暂不支持的委托类型")
 
 ACCOUNT_EXISTS: Final = Reject(2001, "ACCOUNT_EXISTS", "the account exists already", "账户已存在")
 ACCOUNT_FROZEN: Final = Reject(2002, "ACCOUNT_FROZEN", "the account is frozen", "账户已冻结")
@@ -58,26 +54,18 @@ DEPOSIT_FAILED: Final = Reject(2003, "DEPOSIT_FAILED", "the amount cannot be dep
 WITHDRAWAL_FAILED: Final = Reject(
     2004, "WITHDRAWAL_FAILED", "the amount exceeds what may be withdrawn", "出金失败：超出可取资金"
 )
-INSUFFICIENT_POSITION: Final = Reject(
-    2005, "INSUFFICIENT_POSITION", "not enough free lots to close", "可平持仓不足"
-)
+INSUFFICIENT_POSITION: Final = Reject(2005, "INSUFFICIENT_POSITION", "not enough free lots to close", "可平持仓不足")
 BAD_AMOUNT: Final = Reject(2006, "BAD_AMOUNT", "the amount must be positive and within bounds", "金额错误")
 USER_NOT_FOUND: Final = Reject(2007, "USER_NOT_FOUND", "no such user", "用户不存在")
 USERNAME_TAKEN: Final = Reject(2008, "USERNAME_TAKEN", "the user name is taken", "用户名已被占用")
-TOO_MANY_ACCOUNTS: Final = Reject(
-    2009, "TOO_MANY_ACCOUNTS", "too many accounts for one user", "账户数量超出限制"
-)
-BAD_USER_PARAMETERS: Final = Reject(
-    2010, "BAD_USER_PARAMETERS", "the user's parameters are wrong", "用户参数错误"
-)
+TOO_MANY_ACCOUNTS: Final = Reject(2009, "TOO_MANY_ACCOUNTS", "too many accounts for one user", "账户数量超出限制")
+BAD_USER_PARAMETERS: Final = Reject(2010, "BAD_USER_PARAMETERS", "the user's parameters are wrong", "用户参数错误")
 BAD_ACCOUNT_PARAMETERS: Final = Reject(
     2011, "BAD_ACCOUNT_PARAMETERS", "the account's parameters are wrong", "账户参数错误"
 )
 
 ORDER_NOT_FOUND: Final = Reject(3001, "ORDER_NOT_FOUND", "no such order", "委托不存在")
-ORDER_NOT_CANCELLABLE: Final = Reject(
-    3002, "ORDER_NOT_CANCELLABLE", "the order is finished", "委托状态不允许撤单"
-)
+ORDER_NOT_CANCELLABLE: Final = Reject(3002, "ORDER_NOT_CANCELLABLE", "the order is finished", "委托状态不允许撤单")
 ORDER_NOT_MODIFIABLE: Final = Reject(
     3003, "ORDER_NOT_MODIFIABLE", "the order is finished or the change is empty", "委托状态不允许改单"
 )
@@ -89,9 +77,7 @@ INSTRUMENT_NOT_TRADING: Final = Reject(
     4001, "INSTRUMENT_NOT_TRADING", "the instrument is not trading", "合约不在交易状态"
 )
 INSTRUMENT_EXISTS: Final = Reject(4002, "INSTRUMENT_EXISTS", "the instrument is listed already", "合约已存在")
-BAD_INSTRUMENT: Final = Reject(
-    4003, "BAD_INSTRUMENT", "the instrument's terms are wrong or contradict", "合约参数错误"
-)
+BAD_INSTRUMENT: Final = Reject(4003, "BAD_INSTRUMENT", "the instrument's terms are wrong or contradict", "合约参数错误")
 
 BY_CODE: Final[dict[int, Reject]] = {
     reject.code: reject
