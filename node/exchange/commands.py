@@ -1,7 +1,7 @@
 """Commands: what the log carries, in the imperative. Frozen, positional, tagged by a number that never changes meaning.
 
-Fields are integers and text only (units: `types`). A new optional field goes to the end with a default, so that old logs
-still decode. Random or secret-derived values (password hashes) are made before the log and carried here.
+Fields are integers and text only (units: `types`). A new optional field goes to the end with a default, so that old
+logs still decode. Random or secret-derived values (password hashes) are made before the log and carried here.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ class Command(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RegisterUser(Command, frozen=True, tag=1):
-    """Make a user. The name is unique; the first result belongs to (username)."""
+    """Make a user. The name is unique; repeated with the same `request_id` it answers the first result."""
 
     username: str
     password_hash: str  # bcrypt, made before the log
     roles: int = 1  # mask of types.Role
+    request_id: str = ""
 
 
 class SetPassword(Command, frozen=True, tag=2):

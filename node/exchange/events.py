@@ -1,7 +1,7 @@
 """Events: what applying a command did, in the past tense, one per transition.
 
-The first event of a command is its answer. Everything that a person sees (replies, pushes, market data, history) is made
-from events and the state they left. Units as in `commands`.
+The first event of a command is its answer. Everything that a person sees (replies, pushes, market data,
+history) is made from events and the state they left. Units as in `commands`.
 """
 
 from __future__ import annotations

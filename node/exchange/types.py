@@ -19,9 +19,12 @@ TRANSFER_UNITS_MAX: Final = 10**17  # of one deposit or withdrawal
 BALANCE_UNITS_MAX: Final = 10**18  # no deposit lifts an account above this
 
 TEXT_MAX: Final = 64  # characters of an id or a name that a client chooses
+USERS_MAX: Final = 1_000_000
 ACCOUNTS_PER_USER_MAX: Final = 1_000
+INSTRUMENTS_MAX: Final = 10_000
 ORDERS_ALIVE_PER_ACCOUNT_MAX: Final = 100_000
 FINISHED_ORDERS_MAX: Final = 200_000  # kept in the state for queries, over all accounts; the oldest leave first
+RISK_CRITICAL_PERCENT: Final = 95  # from this risk ratio on, opening is refused (domain.md 7)
 REQUESTS_PER_SCOPE_MAX: Final = 16_384  # first results kept per account (or user); the oldest leave first
 
 

@@ -1,0 +1,166 @@
+"""Instruments: the one master of terms that drives matching, margin, fees and limits (domain.md 2)."""
+
+from __future__ import annotations
+
+from math import gcd
+from typing import Final
+
+from node.exchange.book import Book
+from node.exchange.commands import ListInstrument
+from node.exchange.types import (
+    BALANCE_UNITS_MAX,
+    PRICE_TICKS_MAX,
+    RATE_SCALE,
+    TEXT_MAX,
+    VOLUME_MAX,
+    InstrumentStatus,
+    MarginRule,
+    half_even,
+)
+
+TICK_VALUE_MAX: Final = 10**12  # money units that one tick of one lot is worth
+SPLITS_TODAY: Final = ("SHFE", "INE")  # CLOSE takes history only there; CLOSETODAY must be said (domain.md 5)
+
+
+class Charge:
+    """A rate of the turnover plus an amount per lot: a margin or a commission, in money units.
+
+    The rate and the tick value are reduced to one fraction, so that the usual rates need no rounding at all.
+    """
+
+    __slots__ = ("amount", "denominator", "numerator")
+
+    def __init__(self, rate: int, amount: int, tick_value: int) -> None:
+        numerator = rate * tick_value
+        divisor = gcd(numerator, RATE_SCALE)
+        self.numerator = numerator // divisor
+        self.denominator = RATE_SCALE // divisor
+        self.amount = amount
+
+    def of(self, cost_ticks: int, lots: int) -> int:
+        """The charge for `lots` whose prices times lots sum to `cost_ticks`, rounded half to even."""
+        if self.numerator == 0:
+            return self.amount * lots
+        if self.denominator == 1:
+            return cost_ticks * self.numerator + self.amount * lots
+        return half_even(cost_ticks * self.numerator, self.denominator) + self.amount * lots
+
+
+class Venue:
+    """One exchange, as its instruments share it: trades are numbered densely per exchange."""
+
+    __slots__ = ("name", "trade_count")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.trade_count = 0
+
+
+class Instrument:
+    """One listed contract: its terms, its book and the statistics of its trading day."""
+
+    __slots__ = (
+        "book",
+        "close_fee",
+        "close_today_fee",
+        "code",
+        "day_high_ticks",
+        "day_low_ticks",
+        "day_open_ticks",
+        "day_turnover_ticks",
+        "day_volume",
+        "exchange",
+        "instrument_id",
+        "last_ticks",
+        "lower_limit_ticks",
+        "margin_long",
+        "margin_short",
+        "open_fee",
+        "open_interest",
+        "splits_today",
+        "status",
+        "terms",
+        "tick_value",
+        "upper_limit_ticks",
+        "venue",
+    )
+
+    def __init__(self, terms: ListInstrument, venue: Venue) -> None:
+        self.terms = terms
+        self.venue = venue
+        self.instrument_id = terms.instrument_id
+        self.exchange = venue.name
+        self.code = terms.instrument_id.partition(".")[2]
+        self.splits_today = self.exchange in SPLITS_TODAY
+        self.status = int(InstrumentStatus.ACTIVE)
+        value = terms.tick_units * terms.volume_multiple
+        self.tick_value = value
+        self.upper_limit_ticks = terms.upper_limit_ticks or PRICE_TICKS_MAX
+        self.lower_limit_ticks = terms.lower_limit_ticks or 1
+        self.margin_long = Charge(terms.margin_long_rate, terms.margin_long_amount, value)
+        self.margin_short = Charge(terms.margin_short_rate, terms.margin_short_amount, value)
+        self.open_fee = Charge(terms.open_rate, terms.open_amount, value)
+        self.close_fee = Charge(terms.close_rate, terms.close_amount, value)
+        self.close_today_fee = Charge(terms.close_today_rate, terms.close_today_amount, value)
+        self.book = Book()
+        self.last_ticks = terms.pre_settlement_ticks
+        self.open_interest = 0
+        self.day_volume = 0
+        self.day_turnover_ticks = 0
+        self.day_open_ticks = 0
+        self.day_high_ticks = 0
+        self.day_low_ticks = 0
+
+    def record_trade(self, price_ticks: int, volume: int) -> None:
+        """Move the last price and the statistics of the day by one trade."""
+        self.last_ticks = price_ticks
+        self.day_volume += volume
+        self.day_turnover_ticks += price_ticks * volume
+        if self.day_open_ticks == 0:
+            self.day_open_ticks = self.day_high_ticks = self.day_low_ticks = price_ticks
+        elif price_ticks > self.day_high_ticks:
+            self.day_high_ticks = price_ticks
+        elif price_ticks < self.day_low_ticks:
+            self.day_low_ticks = price_ticks
+
+
+def terms_fault(terms: ListInstrument) -> str:
+    """What is wrong with an instrument's terms, naming the field and the value; empty if nothing is."""
+    exchange, dot, code = terms.instrument_id.partition(".")
+    if not (dot and exchange.isascii() and exchange.isalpha() and exchange.isupper() and 2 <= len(exchange) <= 8):
+        return f"instrument_id {terms.instrument_id!r} is not EXCHANGE.code"
+    if not (code.isascii() and code.isalnum() and len(code) <= 32):
+        return f"instrument_id {terms.instrument_id!r}: the code must be 1 to 32 letters and digits"
+    if not 1 <= len(terms.name) <= TEXT_MAX:
+        return f"name {terms.name!r} must have 1 to {TEXT_MAX} characters"
+    if not 1 <= len(terms.product) <= TEXT_MAX:
+        return f"product {terms.product!r} must have 1 to {TEXT_MAX} characters"
+    bounds = (
+        ("volume_multiple", terms.volume_multiple, 1, TICK_VALUE_MAX),
+        ("tick_units", terms.tick_units, 1, TICK_VALUE_MAX),
+        ("tick_units * volume_multiple", terms.tick_units * terms.volume_multiple, 1, TICK_VALUE_MAX),
+        ("pre_settlement_ticks", terms.pre_settlement_ticks, 1, PRICE_TICKS_MAX),
+        ("upper_limit_ticks", terms.upper_limit_ticks, 0, PRICE_TICKS_MAX),
+        ("lower_limit_ticks", terms.lower_limit_ticks, 0, PRICE_TICKS_MAX),
+        ("volume_min", terms.volume_min, 1, VOLUME_MAX),
+        ("volume_max", terms.volume_max, terms.volume_min, VOLUME_MAX),
+        ("margin_long_rate", terms.margin_long_rate, 0, RATE_SCALE),
+        ("margin_long_amount", terms.margin_long_amount, 0, BALANCE_UNITS_MAX),
+        ("margin_short_rate", terms.margin_short_rate, 0, RATE_SCALE),
+        ("margin_short_amount", terms.margin_short_amount, 0, BALANCE_UNITS_MAX),
+        ("open_rate", terms.open_rate, 0, RATE_SCALE),
+        ("open_amount", terms.open_amount, 0, BALANCE_UNITS_MAX),
+        ("close_rate", terms.close_rate, 0, RATE_SCALE),
+        ("close_amount", terms.close_amount, 0, BALANCE_UNITS_MAX),
+        ("close_today_rate", terms.close_today_rate, 0, RATE_SCALE),
+        ("close_today_amount", terms.close_today_amount, 0, BALANCE_UNITS_MAX),
+        ("position_limit", terms.position_limit, 0, BALANCE_UNITS_MAX),
+        ("margin_rule", terms.margin_rule, int(MarginRule.LARGER_SIDE), int(MarginRule.SUM)),
+    )
+    for field, value, least, most in bounds:
+        if not least <= value <= most:
+            return f"{field} {value} is not in [{least}, {most}]"
+    upper, lower = terms.upper_limit_ticks or PRICE_TICKS_MAX, terms.lower_limit_ticks or 1
+    if not lower <= terms.pre_settlement_ticks <= upper:
+        return f"pre_settlement_ticks {terms.pre_settlement_ticks} is outside the price limits [{lower}, {upper}]"
+    return ""

@@ -1,0 +1,134 @@
+"""What must hold after every command, executable. Each check walks the whole state and raises InvariantError.
+
+Always on in tests; O(orders + positions), so a running node checks at its own interval.
+"""
+
+from __future__ import annotations
+
+from node.exchange import clearing
+from node.exchange.instruments import Instrument
+from node.exchange.machine import Machine
+from node.exchange.types import MarginRule
+
+OPEN = 0
+
+
+class InvariantError(AssertionError):
+    """The state contradicts itself: a bug."""
+
+
+def check(machine: Machine) -> None:
+    """Raises InvariantError naming what does not add up."""
+    check_conservation(machine)
+    check_reservations(machine)
+    for instrument in machine.instruments.values():
+        check_book(machine, instrument)
+    check_positions(machine)
+
+
+def _demand(condition: bool, message: str) -> None:
+    if not condition:
+        raise InvariantError(message)
+
+
+def check_conservation(machine: Machine) -> None:
+    """Money is neither made nor lost: balances plus fees equal what came from outside."""
+    total = sum(account.balance() + account.commission for account in machine.accounts.values())
+    _demand(total == machine.external_units, f"balances + fees {total} != external flow {machine.external_units}")
+
+
+def check_reservations(machine: Machine) -> None:
+    """What accounts and positions hold frozen is the sum over their live orders, and follows from what is left."""
+    margin: dict[str, int] = {}
+    fee: dict[str, int] = {}
+    alive: dict[str, int] = {}
+    lots: dict[tuple[str, str, int], tuple[int, int, int]] = {}
+    for order in machine.orders.values():
+        account_id = order.account.account_id
+        if not order.alive:
+            held = (order.frozen_margin, order.frozen_fee, order.frozen_his, order.frozen_today)
+            _demand(held == (0, 0, 0, 0), f"finished order {order.order_id} holds {held}")
+            continue
+        instrument = order.instrument
+        if order.offset == OPEN:
+            expected = clearing.opening_reserve(instrument, order.direction, order.price_ticks, order.left)
+            _demand((order.frozen_margin, order.frozen_fee) == expected, f"order {order.order_id}: reserve {expected}")
+        else:
+            _demand(order.frozen_his + order.frozen_today == order.left, f"order {order.order_id}: frozen lots")
+        margin[account_id] = margin.get(account_id, 0) + order.frozen_margin
+        fee[account_id] = fee.get(account_id, 0) + order.frozen_fee
+        alive[account_id] = alive.get(account_id, 0) + 1
+        key = (account_id, instrument.instrument_id, order.side.direction)
+        opening, his, today = lots.get(key, (0, 0, 0))
+        opening += order.left if order.offset == OPEN else 0
+        lots[key] = (opening, his + order.frozen_his, today + order.frozen_today)
+    for account in machine.accounts.values():
+        name = account.account_id
+        _demand(account.frozen_margin == margin.get(name, 0), f"{name}: frozen margin {account.frozen_margin}")
+        _demand(account.frozen_fee == fee.get(name, 0), f"{name}: frozen fee {account.frozen_fee}")
+        _demand(account.alive_orders == alive.get(name, 0), f"{name}: live orders {account.alive_orders}")
+        for instrument_id, position in account.positions.items():
+            for side in (position.long, position.short):
+                held_lots = (side.opening, side.frozen_his, side.frozen_today)
+                expected_lots = lots.get((name, instrument_id, side.direction), (0, 0, 0))
+                _demand(held_lots == expected_lots, f"{name} {instrument_id}: {held_lots} != {expected_lots}")
+
+
+def check_book(machine: Machine, instrument: Instrument) -> None:
+    """The book is uncrossed, sorted, without empty levels, and its sums are those of its orders, oldest first."""
+    name, book = instrument.instrument_id, instrument.book
+    bid, ask = book.best(1), book.best(-1)
+    if bid is not None and ask is not None:
+        _demand(bid.price_ticks < ask.price_ticks, f"{name}: crossed {bid.price_ticks} >= {ask.price_ticks}")
+    for side in (book.bids, book.asks):
+        _demand(side.keys == sorted(side.levels), f"{name}: keys and levels differ")
+        for key, level in side.levels.items():
+            _demand(key == side.direction * level.price_ticks, f"{name}: level under a wrong key")
+            volume = count = 0
+            order = level.head
+            while order is not None:
+                _demand(order.level is level and order.alive and order.left > 0, f"{name}: dead order in the book")
+                _demand(machine.orders.get(order.order_id) is order, f"{name}: order {order.order_id} is unknown")
+                _demand(order.price_ticks == level.price_ticks, f"{name}: order {order.order_id} at a wrong level")
+                volume += order.left
+                count += 1
+                if order.after is None:
+                    _demand(level.tail is order, f"{name}: tail")
+                order = order.after
+            _demand(count > 0, f"{name}: empty level {level.price_ticks}")
+            _demand((volume, count) == (level.volume, level.count), f"{name}: sums of level {level.price_ticks}")
+
+
+def check_positions(machine: Machine) -> None:
+    """Longs equal shorts equal open interest; no bucket is negative; margins follow from the costs."""
+    longs: dict[str, int] = {}
+    shorts: dict[str, int] = {}
+    for account in machine.accounts.values():
+        products: dict[str, list[int]] = {}
+        for instrument_id, position in account.positions.items():
+            instrument = position.instrument
+            longs[instrument_id] = longs.get(instrument_id, 0) + position.long.volume
+            shorts[instrument_id] = shorts.get(instrument_id, 0) + position.short.volume
+            for side in (position.long, position.short):
+                where = f"{account.account_id} {instrument_id} {side.direction:+d}"
+                buckets_hold = 0 <= side.frozen_today <= side.today and 0 <= side.frozen_his <= side.his
+                _demand(buckets_hold and side.opening >= 0, f"{where}: lots")
+                charge = instrument.margin_long if side.direction > 0 else instrument.margin_short
+                margin = charge.of(side.today_cost + side.his_cost, side.volume)
+                _demand(side.margin == margin, f"{where}: margin {side.margin} != {margin}")
+                if side.volume == 0:
+                    _demand(side.today_cost == side.his_cost == side.his_open_cost == 0, f"{where}: cost without lots")
+            sums = products.setdefault(f"{instrument.exchange}.{instrument.terms.product}", [0, 0])
+            sums[0] += position.long.margin
+            sums[1] += position.short.margin
+        total = 0
+        for key, (long, short) in products.items():
+            rule = account.products[key].rule
+            total += long + short if rule == MarginRule.SUM else max(long, short)
+        _demand(account.margin == total, f"{account.account_id}: margin {account.margin} != {total}")
+    for instrument in machine.instruments.values():
+        long, short = longs.get(instrument.instrument_id, 0), shorts.get(instrument.instrument_id, 0)
+        _demand(
+            long == short == instrument.open_interest,
+            f"{instrument.instrument_id}: longs {long}, shorts {short}, open interest {instrument.open_interest}",
+        )

@@ -1,0 +1,93 @@
+"""Accounts and their money (domain.md 6), in integer units. Nothing here rounds."""
+
+from __future__ import annotations
+
+from node.exchange.instruments import Instrument
+from node.exchange.orders import Order
+from node.exchange.positions import Position, ProductMargin
+from node.exchange.requests import Requests
+from node.exchange.users import User
+
+
+class Account:
+    """One trading account. `margin`, `frozen_margin` and `frozen_fee` are sums kept up to date by every fill and order;
+    the position profit follows the last prices and is computed when somebody asks (`position_profit`)."""
+
+    __slots__ = (
+        "account_id",
+        "account_name",
+        "account_type",
+        "alive_orders",
+        "client_orders",
+        "close_profit",
+        "commission",
+        "created_ns",
+        "deposit",
+        "frozen_fee",
+        "frozen_margin",
+        "margin",
+        "orders",
+        "positions",
+        "pre_balance",
+        "products",
+        "requests",
+        "user",
+        "withdraw",
+    )
+
+    def __init__(self, account_id: str, user: User, account_name: str, account_type: int, created_ns: int) -> None:
+        self.account_id = account_id
+        self.user = user
+        self.account_name = account_name
+        self.account_type = account_type
+        self.created_ns = created_ns
+        self.pre_balance = 0
+        self.deposit = 0
+        self.withdraw = 0
+        self.close_profit = 0
+        self.commission = 0
+        self.margin = 0
+        self.frozen_margin = 0
+        self.frozen_fee = 0
+        self.alive_orders = 0
+        self.orders: dict[int, Order] = {}
+        self.positions: dict[str, Position] = {}
+        self.products: dict[str, ProductMargin] = {}  # by EXCHANGE.product
+        self.client_orders = Requests()  # by client_order_id
+        self.requests = Requests()  # by request_id: deposits and withdrawals
+
+    def position(self, instrument: Instrument) -> Position:
+        """The position in an instrument, made empty at first touch."""
+        position = self.positions.get(instrument.instrument_id)
+        if position is None:
+            key = f"{instrument.exchange}.{instrument.terms.product}"
+            product = self.products.get(key)
+            if product is None:
+                product = self.products[key] = ProductMargin(instrument.terms.margin_rule)
+            position = self.positions[instrument.instrument_id] = Position(instrument, product)
+        return position
+
+    def position_profit(self) -> int:
+        """Profit of all positions against their position costs at the last prices. O(positions)."""
+        profit = 0
+        for position in self.positions.values():
+            profit += position.position_profit()
+        return profit
+
+    def balance(self) -> int:
+        return (
+            self.pre_balance
+            + self.deposit
+            - self.withdraw
+            + self.close_profit
+            - self.commission
+            + self.position_profit()
+        )
+
+    def available(self) -> int:
+        return self.balance() - self.margin - self.frozen_margin - self.frozen_fee
+
+    def withdrawable(self) -> int:
+        """What may leave: not the profit of the day, which has not been settled. Never negative."""
+        free = self.available() - max(0, self.close_profit) - max(0, self.position_profit())
+        return max(0, free)

@@ -1,0 +1,219 @@
+"""Matching: price-time priority at the maker's price, and the life of an order from acceptance to its end."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from node.exchange import clearing
+from node.exchange.book import Book
+from node.exchange.events import Event, OrderCancelled, TradeExecuted
+from node.exchange.orders import Order
+from node.exchange.types import FINISHED_ORDERS_MAX, CancelReason, OrderState, SelfTrade, VolumeCondition
+
+BUY: Final = 1
+IOC: Final = 1
+OPEN: Final = 0
+ACCEPTED: Final = int(OrderState.ACCEPTED)
+PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
+FILLED: Final = int(OrderState.FILLED)
+CANCELLED: Final = int(OrderState.CANCELLED)
+ANY: Final = int(VolumeCondition.ANY)
+MIN: Final = int(VolumeCondition.MIN)
+CANCEL_MAKER: Final = int(SelfTrade.CANCEL_MAKER)
+CANCEL_BOTH: Final = int(SelfTrade.CANCEL_BOTH)
+
+
+class Matcher:
+    """All orders of the exchange that the state still holds, and what happens between them.
+
+    `orders` maps id to order: the live ones, and up to `FINISHED_ORDERS_MAX` finished ones for queries.
+    """
+
+    __slots__ = ("_finished", "orders")
+
+    def __init__(self) -> None:
+        self.orders: dict[int, Order] = {}
+        self._finished: deque[Order] = deque()
+
+    def accept(self, order: Order) -> None:
+        self.orders[order.order_id] = order
+        account = order.account
+        account.orders[order.order_id] = order
+        account.alive_orders += 1
+        if order.offset == OPEN:
+            order.side.opening += order.volume
+
+    def execute(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> None:
+        """Run an accepted order, reservations made, against the book; what may rest, rests."""
+        if deadline_ns and time_ns > deadline_ns:
+            self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
+            return
+        if order.post_only and crosses(order.instrument.book, order.direction, order.price_ticks):
+            self.cancel(order, CancelReason.POST_ONLY_WOULD_MATCH, time_ns, events)
+            return
+        if order.volume_condition != ANY:
+            minimum = order.min_volume if order.volume_condition == MIN else order.volume
+            if fillable(order, minimum) < minimum:
+                reason = (
+                    CancelReason.MIN_VOLUME_UNFILLABLE if order.volume_condition == MIN else CancelReason.FOK_UNFILLABLE
+                )
+                self.cancel(order, reason, time_ns, events)
+                return
+        self.trade_or_rest(order, time_ns, events)
+
+    def trade_or_rest(self, order: Order, time_ns: int, events: list[Event]) -> None:
+        """Match what crosses; cancel or rest what is left, as the order's conditions say."""
+        stopped = self._match(order, time_ns, events)
+        if order.left:
+            if stopped:
+                self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+            elif order.time_condition == IOC:
+                self.cancel(order, CancelReason.IOC_REMAINDER, time_ns, events)
+            else:
+                order.instrument.book.enter(order)
+
+    def cancel(self, order: Order, reason: int, time_ns: int, events: list[Event]) -> None:
+        """End a live order and release what it still holds."""
+        if order.level is not None:
+            order.instrument.book.leave(order)
+        clearing.release(order)
+        order.state = CANCELLED
+        order.cancel_reason = reason
+        order.update_ns = time_ns
+        events.append(
+            OrderCancelled(
+                order.order_id, order.account.account_id, order.instrument.instrument_id, order.left, int(reason)
+            )
+        )
+        self._finish(order)
+
+    def _finish(self, order: Order) -> None:
+        order.account.alive_orders -= 1
+        finished = self._finished
+        finished.append(order)
+        if len(finished) > FINISHED_ORDERS_MAX:
+            oldest = finished.popleft()
+            del self.orders[oldest.order_id]
+            del oldest.account.orders[oldest.order_id]
+
+    def _match(self, taker: Order, time_ns: int, events: list[Event]) -> bool:
+        """Trade while the best opposite price crosses; True if self-trade prevention stopped the taker."""
+        direction = taker.direction
+        opposite = taker.instrument.book.opposite(direction)
+        keys, levels = opposite.keys, opposite.levels
+        limit_key = -direction * taker.price_ticks
+        user = taker.account.user
+        while taker.left and keys and keys[-1] >= limit_key:
+            maker = levels[keys[-1]].head
+            assert maker is not None
+            if maker.account.user is user:
+                if taker.self_trade == CANCEL_MAKER:
+                    self.cancel(maker, CancelReason.SELF_TRADE, time_ns, events)
+                    continue
+                if taker.self_trade == CANCEL_BOTH:
+                    self.cancel(maker, CancelReason.SELF_TRADE, time_ns, events)
+                return True
+            self._trade(taker, maker, time_ns, events)
+        return False
+
+    def _trade(self, taker: Order, maker: Order, time_ns: int, events: list[Event]) -> None:
+        instrument = taker.instrument
+        lots = taker.left if taker.left <= maker.left else maker.left
+        level = maker.level
+        assert level is not None
+        price = level.price_ticks
+        level.volume -= lots
+        taker.left -= lots
+        maker.left -= lots
+        taker_fee, taker_profit = clearing.fill(taker, price, lots)
+        maker_fee, maker_profit = clearing.fill(maker, price, lots)
+        taker.update_ns = maker.update_ns = time_ns
+        if maker.left:
+            maker.state = PARTIALLY_FILLED
+        else:
+            instrument.book.leave(maker)
+            maker.state = FILLED
+            self._finish(maker)
+        if taker.left:
+            taker.state = PARTIALLY_FILLED
+        else:
+            taker.state = FILLED
+            self._finish(taker)
+        instrument.record_trade(price, lots)
+        venue = instrument.venue
+        venue.trade_count += 1
+        if taker.direction == BUY:
+            buy, sell = taker, maker
+            buy_fee, buy_profit, sell_fee, sell_profit = taker_fee, taker_profit, maker_fee, maker_profit
+        else:
+            buy, sell = maker, taker
+            buy_fee, buy_profit, sell_fee, sell_profit = maker_fee, maker_profit, taker_fee, taker_profit
+        if buy.offset == OPEN:
+            instrument.open_interest += lots
+        if sell.offset != OPEN:
+            instrument.open_interest -= lots
+        events.append(
+            TradeExecuted(
+                venue.trade_count,
+                instrument.instrument_id,
+                price,
+                lots,
+                taker.direction,
+                buy.account.account_id,
+                buy.order_id,
+                buy.offset,
+                buy.left,
+                buy_fee,
+                buy_profit,
+                sell.account.account_id,
+                sell.order_id,
+                sell.offset,
+                sell.left,
+                sell_fee,
+                sell_profit,
+            )
+        )
+
+
+def crosses(book: Book, direction: int, price_ticks: int) -> bool:
+    """Whether an order of this direction and price would trade at once."""
+    best = book.best(-direction)
+    return best is not None and direction * price_ticks >= direction * best.price_ticks
+
+
+def fillable(order: Order, enough: int) -> int:
+    """How many lots the book would give this order now, self-trade prevention counted; stops at `enough`."""
+    opposite = order.instrument.book.opposite(order.direction)
+    limit_key = -order.direction * order.price_ticks
+    user = order.account.user
+    lots = 0
+    for key in reversed(opposite.keys):
+        if key < limit_key:
+            break
+        maker = opposite.levels[key].head
+        while maker is not None:
+            if maker.account.user is not user:
+                lots += maker.left
+                if lots >= enough:
+                    return lots
+            elif order.self_trade != CANCEL_MAKER:
+                return lots
+            maker = maker.after
+    return lots
+
+
+def meets_own_order(order_user: object, book: Book, direction: int, price_ticks: int, volume: int) -> bool:
+    """Whether an order would reach one of the same user's orders (self-trade mode `reject`)."""
+    opposite = book.opposite(direction)
+    limit_key = -direction * price_ticks
+    for key in reversed(opposite.keys):
+        if key < limit_key or volume <= 0:
+            break
+        maker = opposite.levels[key].head
+        while maker is not None and volume > 0:
+            if maker.account.user is order_user:
+                return True
+            volume -= maker.left
+            maker = maker.after
+    return False
