@@ -1,0 +1,104 @@
+"""At most once: the same id answers the first result, whatever happened since."""
+
+from __future__ import annotations
+
+import pytest
+
+from node.exchange import commands, rejects
+from node.exchange.events import CommandRejected, RequestRepeated
+from node.exchange.types import OrderState
+from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
+
+
+@pytest.fixture
+def exchange() -> Driver:
+    return Driver(copper())
+
+
+def test_a_repeated_order_is_not_placed_again_and_answers_its_first_result(exchange: Driver) -> None:
+    maker, taker = exchange.account(), exchange.account()
+    exchange.place(maker, SELL, 2, 7_000)
+    exchange.place(taker, BUY, 3, 7_000, client_order_id="a")
+    first_index = exchange.machine.index
+    exchange.place(maker, SELL, 1, 7_000)  # fills the rest: the first result does not change by it
+    (again,) = exchange.place(taker, BUY, 3, 7_000, client_order_id="a")
+    assert isinstance(again, RequestRepeated)
+    assert (again.first_index, again.filled_volume, again.state) == (first_index, 2, OrderState.PARTIALLY_FILLED)
+    assert (again.first_trade_id, again.trade_count, again.filled_cost_ticks) == (1, 1, 14_000)
+    assert len(exchange.machine.accounts[taker].orders) == 1
+
+
+def test_a_repeated_refusal_is_refused_again_even_if_it_would_pass_now(exchange: Driver) -> None:
+    trader = exchange.account(1)
+    assert code(exchange.place(trader, BUY, 1, 7_000, client_order_id="a")) == rejects.INSUFFICIENT_FUNDS.code
+    exchange.do(commands.Deposit(trader, 1_000_000 * YUAN))
+    (again,) = exchange.place(trader, BUY, 1, 7_000, client_order_id="a")
+    assert isinstance(again, RequestRepeated)
+    assert again.code == rejects.INSUFFICIENT_FUNDS.code
+
+
+def test_an_id_with_other_content_is_refused(exchange: Driver) -> None:
+    trader = exchange.account()
+    exchange.place(trader, BUY, 1, 7_000, client_order_id="a")
+    assert code(exchange.place(trader, BUY, 2, 7_000, client_order_id="a")) == rejects.REQUEST_ID_REUSED.code
+
+
+def test_ids_are_unique_per_account_not_per_exchange(exchange: Driver) -> None:
+    one, two = exchange.account(), exchange.account()
+    exchange.place(one, BUY, 1, 6_990, client_order_id="a")
+    exchange.place(two, BUY, 1, 6_990, client_order_id="a")
+    assert len(exchange.machine.orders) == 2
+
+
+def test_deposits_withdrawals_accounts_and_users_happen_once(exchange: Driver) -> None:
+    account_id = exchange.account(0)
+    user_id = exchange.machine.accounts[account_id].user.user_id
+    for _ in range(2):
+        exchange.do(commands.Deposit(account_id, 5 * YUAN, "d"))
+        exchange.do(commands.Withdraw(account_id, 2 * YUAN, "w"))
+    assert exchange.machine.accounts[account_id].balance() == 3 * YUAN
+    opened = [exchange.do(commands.OpenAccount(user_id, "second", 0, "o"))[0] for _ in range(2)]
+    assert isinstance(opened[1], RequestRepeated)
+    assert opened[1].ref == opened[0].account_id
+    registered = [exchange.do(commands.RegisterUser("eve", f"hash{n}", 1, "r"))[0] for n in range(2)]
+    assert registered[1].ref == registered[0].user_id
+    assert code(exchange.do(commands.RegisterUser("eve", "hash", 1, "other"))) == rejects.USERNAME_TAKEN.code
+
+
+def test_a_failed_withdrawal_is_remembered_too(exchange: Driver) -> None:
+    account_id = exchange.account(1)
+    assert code(exchange.do(commands.Withdraw(account_id, 2 * YUAN, "w"))) == rejects.WITHDRAWAL_FAILED.code
+    exchange.do(commands.Deposit(account_id, 5 * YUAN))
+    assert exchange.do(commands.Withdraw(account_id, 2 * YUAN, "w"))[0].code == rejects.WITHDRAWAL_FAILED.code
+    assert exchange.machine.accounts[account_id].balance() == 6 * YUAN
+
+
+def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest(
+    exchange: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.exchange.requests.REQUESTS_PER_SCOPE_MAX", 2)
+    trader = exchange.account()
+    for name in "abc":
+        exchange.place(trader, BUY, 1, 6_990, client_order_id=name)
+    assert len(exchange.machine.accounts[trader].client_orders) == 2
+    assert isinstance(exchange.place(trader, BUY, 1, 6_990, client_order_id="c")[0], RequestRepeated)
+
+
+@pytest.mark.parametrize("amount", [0, -1, 10**17 + 1])
+def test_an_amount_out_of_bounds_is_refused(exchange: Driver, amount: int) -> None:
+    account_id = exchange.account()
+    for command in (commands.Deposit(account_id, amount), commands.Withdraw(account_id, amount)):
+        (event,) = exchange.do(command)
+        assert isinstance(event, CommandRejected)
+        assert str(amount) in event.detail
+
+
+def test_profit_of_the_day_cannot_be_withdrawn(exchange: Driver) -> None:
+    trader, other, third = exchange.account(100_000), exchange.account(), exchange.account()
+    exchange.place(other, SELL, 1, 7_000)
+    exchange.place(trader, BUY, 1, 7_000)
+    exchange.place(other, BUY, 1, 7_100)
+    exchange.place(third, SELL, 1, 7_100)
+    account = exchange.machine.accounts[trader]
+    assert account.position_profit() == 5_000 * YUAN
+    assert account.withdrawable() == account.available() - 5_000 * YUAN
