@@ -1,12 +1,12 @@
 """Why a submission or a read did not end in a result.
 
-    ConsensusError
-    ├── NotLeader            nothing was logged here; ask the leader
-    ├── Overloaded           nothing was logged; a queue is full
-    ├── NoQuorum             nothing was logged; this leader (or nobody) has a majority
-    ├── OutcomeUnknown       it may or may not have been committed; ask again with the same id
-    └── CommandTooLarge      nothing was logged; one command exceeds the entry limit
-    Fatal                    the node must stop; says what an operator should do
+ConsensusError
+├── NotLeader            nothing was logged here; ask the leader
+├── Overloaded           nothing was logged; a queue is full
+├── NoQuorum             nothing was logged; this leader (or nobody) has a majority
+├── OutcomeUnknown       it may or may not have been committed; ask again with the same id
+└── CommandTooLarge      nothing was logged; one command exceeds the entry limit
+Fatal                    the node must stop; says what an operator should do
 """
 
 from __future__ import annotations

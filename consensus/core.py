@@ -1,0 +1,307 @@
+"""One replica without I/O: PySyncObj, its guards, the elections and the waiting clients, driven by calls.
+
+`replica` drives it with sockets, a sync thread and trio's clock; a simulator can drive it with a virtual network,
+disk and clock. The contract, per turn:
+
+    receive / link_changed / propose / read    whenever something happens; they only take note
+    step                                       the turn: propose, tick, apply, resolve
+    begin_sync → (disk) → synced               makes durable what the turn appended
+    the outboxes                               are to be sent in order, or the link reset
+
+Everything runs in one thread, and nothing here blocks, awaits or asks the system for time or randomness.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+
+from consensus import entry
+from consensus.batch import Batch, Done
+from consensus.config import ReplicaConfig
+from consensus.elections import Elections
+from consensus.errors import ConsensusError, Fatal, NoQuorum, NotLeader, Overloaded
+from consensus.journal import Journal
+from consensus.ports import PeerStatus, ReplicaStatus, Role, StateMachine
+from consensus.raft import Raft
+from consensus.reads import ReadDone, Reads
+from consensus.transport import Transport
+from storage.wal import SyncJob
+
+RoleListener = Callable[[Role, str | None, int], None]
+
+_ROUNDS_MAX = 4  # of proposing and ticking per step; more waits for the next step
+_COMMIT_NOTICE_S = 0.005  # followers hear of a new commit index within this, if no entry tells them earlier
+_EXPIRY_S = 0.05  # how often deadlines of submissions are looked at
+_IDLE_S = 0.05  # the longest time between two steps
+_PING_S = 0.1  # a link that carried nothing for this long carries a ping
+_UNNOTICED = float("inf")
+
+
+class Core:
+    """The replica `config.node` over an open `journal`. `now` is a monotonic clock in seconds."""
+
+    def __init__(
+        self,
+        config: ReplicaConfig,
+        journal: Journal,
+        machine: StateMachine,
+        *,
+        clock_ns: Callable[[], int],
+        rng: random.Random,
+        now: Callable[[], float],
+        wake: Callable[[], None],
+    ) -> None:
+        self._config = config
+        self._journal = journal
+        self._machine = machine
+        self._clock_ns = clock_ns
+        self._now = now
+        self._wake = wake
+        self._heartbeat_s = config.heartbeat_ms / 1000
+        self._patience_s = config.election_max_ms / 1000
+        self._min_s = config.election_min_ms / 1000
+        started = now()
+        self.elections = Elections(config.node, config.quorum, self._min_s, self._patience_s, rng, started)
+        self.transport = Transport(config.others, journal, self.elections, now, wake)
+        self.batch = Batch(config)
+        self.reads = Reads()
+        self._replayed_to = journal.last_index  # entries up to here are of an earlier run of this node
+        self._applied_time_ns = 0
+        self._logged_time_ns = 0
+        self._leads_term: int | None = None
+        self._role: tuple[Role, str | None, int] = ("follower", None, journal.getCurrentTerm())
+        self._role_listeners: list[RoleListener] = []
+        self._heartbeat_at = started
+        self._notice_at = _UNNOTICED
+        self._expiry_at = started
+        self._caught_up_once = False
+        self.commands_applied = 0
+        self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now)
+
+    # What happens to it.
+
+    def propose(self, commands: Sequence[bytes], done: Done, timeout_s: float) -> None:
+        """Admit a submission. Raises NotLeader, NoQuorum, Overloaded or CommandTooLarge with nothing logged."""
+        now = self._now()
+        self._check_leads(now)
+        self.batch.admit(commands, done, now, timeout_s)
+        self._wake()
+
+    def read(self, done: ReadDone) -> None:
+        """Call `done` with the applied index once a linearizable read may be served. Raises NotLeader, NoQuorum."""
+        self._check_leads(self._now())
+        self.reads.add(self.transport.sequence, done)
+        self.raft.send_soon()
+        self._wake()
+
+    def add_role_listener(self, listener: RoleListener) -> None:
+        self._role_listeners.append(listener)
+
+    def begin_sync(self) -> SyncJob | None:
+        return self._journal.begin_sync()
+
+    def synced(self, job: SyncJob) -> None:
+        """`job` is on the disk."""
+        self._journal.finish_sync(job)
+        self.transport.on_durable()
+        self._wake()
+
+    def stalled(self, stall_s: float) -> None:
+        """This process did not run for `stall_s` seconds. Frames that arrived meanwhile are to be received before
+        the next step; the silence must not be blamed on the others."""
+        now = self._now()
+        self.elections.forgive(stall_s, now)
+        self.transport.forgive(stall_s)
+        self.raft.forgive(stall_s)
+
+    # The turn.
+
+    def step(self) -> None:
+        """Do whatever can be done now. Raises Fatal when this node must stop."""
+        now = self._now()
+        if self.raft.is_leader:
+            self._lead(now)
+        elif self.elections.due(now):
+            self.elections.start_round(self.raft.term + 1, now)
+            self.transport.ask_prevote(self.raft.term + 1)
+        commit_index = self.raft.raftCommitIndex
+        for _ in range(_ROUNDS_MAX):
+            self.raft.doTick(0)
+            if not (self.raft.is_leader and self._log_entries()):
+                break
+        if self.raft.raftCommitIndex > commit_index:
+            self._notice_at = min(self._notice_at, now + _COMMIT_NOTICE_S)
+        self.transport.ping_silent(now, _PING_S)
+        self._journal.write()
+        self._settle(now)
+
+    def next_step(self) -> float:
+        """When `step` is due at the latest, if nothing happens before."""
+        if self.raft.unfinished:
+            return self._now()
+        due = self._now() + _IDLE_S
+        if self.raft.is_leader:
+            return min(due, self._heartbeat_at, self._notice_at)
+        return min(due, self.elections.deadline)
+
+    def _lead(self, now: float) -> None:
+        if self._leads_term != self.raft.term:
+            self._leads_term = self.raft.term
+            self._logged_time_ns = self._journal.last_time_ns()
+        if now >= self._heartbeat_at or now >= self._notice_at:
+            self.raft.send_soon()
+            self._heartbeat_at = now + self._heartbeat_s
+            self._notice_at = _UNNOTICED
+        self._log_entries()
+
+    def _log_entries(self) -> bool:
+        """Turn what waits into entries of the log. Returns whether there was any."""
+        any_logged = False
+        while (packed := self.batch.pack()) is not None:
+            commands, parts = packed
+            # P24: the leader's clock, but never behind what the log has shown already, whoever wrote it.
+            self._logged_time_ns = max(self._logged_time_ns + 1, self._clock_ns())
+            index = self.raft.append(entry.encode(self._logged_time_ns, commands))
+            self.batch.logged(index, self.raft.term, parts)
+            any_logged = True
+        return any_logged
+
+    def _apply(self, index: int, term: int, command: bytes) -> int:
+        try:
+            time_ns, commands = entry.decode(command)
+        except entry.MalformedEntry as error:
+            raise Fatal(f"entry {index} was damaged in memory ({error}); test the memory of this machine") from error
+        if time_ns <= self._applied_time_ns:
+            raise Fatal(f"entry {index} is not later than the one before it; this is a bug of its leader, report it")
+        self._applied_time_ns = time_ns
+        try:
+            results = self._machine.apply(index, term, time_ns, commands)
+        except Exception as error:  # P13
+            raise Fatal(
+                f"the state machine failed on entry {index} of term {term} ({error!r}). Every node will fail on it: "
+                "keep the data directories and report the traceback"
+            ) from error
+        if len(results) != len(commands):
+            raise Fatal(f"the state machine answered {len(results)} of {len(commands)} commands in entry {index}")
+        if index > self._replayed_to:
+            self.commands_applied += len(commands)
+        if self.batch.awaits(index):
+            self.batch.applied(index, term, time_ns, self._machine.digest(), results, self._now())
+        return len(commands)
+
+    def _settle(self, now: float) -> None:
+        """Tell everybody who waits what came of this turn."""
+        if self._leads_term is not None and (not self.raft.is_leader or self.raft.term != self._leads_term):
+            lost = NotLeader(self.leader(now), self.raft.term)
+            self.batch.fail_all(lost, f"the leadership of term {self._leads_term} ended before the outcome was seen")
+            self.reads.fail_all(lost)
+            self._leads_term = None
+        if now >= self._expiry_at:
+            self._expiry_at = now + _EXPIRY_S
+            self.batch.expire(now, self._no_progress(now))
+        if len(self.reads):
+            own_term = self._journal.term_at(self.raft.raftCommitIndex) == self.raft.term
+            self.reads.advance(
+                lambda after: self.transport.contacted(after) >= self._config.quorum,
+                self.raft.raftCommitIndex if own_term else None,
+                self.raft.raftLastApplied,
+            )
+        following = self.transport.following
+        if following is not None and 0 < following.commit_index <= self.raft.raftLastApplied:
+            self._caught_up_once = True
+        self.batch.deliver()
+        self._announce_role(now)
+
+    def stop(self) -> None:
+        """Resolve everything that waits: this node is going away."""
+        gone = NotLeader(None, self.raft.term)
+        self.batch.fail_all(gone, "this node stopped before the outcome was seen")
+        self.reads.fail_all(gone)
+        self.batch.deliver()
+
+    # What it says about itself.
+
+    def role(self) -> Role:
+        if self.raft.is_leader:
+            return "leader"
+        return "follower" if self.elections.leader is not None else "candidate"
+
+    def leader(self, now: float) -> str | None:
+        if self.raft.is_leader:
+            return self._config.node
+        return self.elections.leader if self.elections.hears_leader(now) else None
+
+    def reachable(self, now: float) -> int:
+        return self.transport.reachable(now, self._patience_s)
+
+    def can_commit(self, now: float) -> bool:
+        """Leads, hears a majority, and has applied an entry of its own term."""
+        return (
+            self.raft.is_leader
+            and self.reachable(now) >= self._config.quorum
+            and self._journal.term_at(self.raft.raftLastApplied) == self.raft.term
+        )
+
+    def ready(self) -> bool:
+        """Can commit, or follows a leader that it hears and has once applied all that one had committed."""
+        now = self._now()
+        if self.raft.is_leader:
+            return self.can_commit(now)
+        return self._caught_up_once and self.elections.hears_leader(now)
+
+    def status(self, loop_lag_ms: float | None) -> ReplicaStatus:
+        now = self._now()
+        latencies = self.batch.latency.percentiles_ms()
+        leading = self.raft.is_leader
+        peers = tuple(
+            PeerStatus(
+                name=peer.member.name,
+                connected=peer.outgoing,
+                heard_ms=None if peer.heard is None else (now - peer.heard) * 1000,
+                match_index=peer.progress.acked if leading else None,
+            )
+            for peer in self.transport.peers.values()
+        )
+        return ReplicaStatus(
+            node=self._config.node,
+            role=self.role(),
+            term=self.raft.term,
+            leader=self.leader(now),
+            last_index=self._journal.last_index,
+            durable_index=self._journal.durable_index,
+            commit_index=self.raft.raftCommitIndex,
+            applied_index=self.raft.raftLastApplied,
+            digest=self._machine.digest(),
+            members=self._config.members,
+            peers=peers,
+            quorum=self._config.quorum,
+            reachable=self.reachable(now),
+            can_commit=self.can_commit(now),
+            waiting=self.batch.waiting,
+            commands_applied=self.commands_applied,
+            commit_p50_ms=latencies[0] if latencies and leading else None,
+            commit_p99_ms=latencies[1] if latencies and leading else None,
+            loop_lag_ms=loop_lag_ms,
+        )
+
+    def _check_leads(self, now: float) -> None:
+        reachable = self.reachable(now)
+        leader = self.leader(now)
+        if reachable < self._config.quorum and leader in (None, self._config.node):
+            raise NoQuorum(reachable, len(self._config.members), self._config.quorum)
+        if not self.raft.is_leader:
+            raise NotLeader(leader, self.raft.term)
+
+    def _no_progress(self, now: float) -> ConsensusError:
+        reachable = self.reachable(now)
+        if reachable < self._config.quorum:
+            return NoQuorum(reachable, len(self._config.members), self._config.quorum)
+        return Overloaded(self.batch.waiting, self._config.waiting_max, self._config.heartbeat_ms)
+
+    def _announce_role(self, now: float) -> None:
+        role = (self.role(), self.leader(now), self.raft.term)
+        if role != self._role:
+            self._role = role
+            for listener in self._role_listeners:
+                listener(*role)

@@ -1,0 +1,105 @@
+"""When this node may stand for election: timers, pre-vote, and the judgement whether the leader is gone.
+
+PySyncObj campaigns whenever its timer fires, so that a node that was cut off for a while disrupts a healthy leader
+on its return (hazard P9). Here its timer is a gate that only this module opens, after a majority agreed in a
+pre-vote (Ongaro's thesis, section 9.6) that the leader is gone and that this log is recent enough to win.
+
+No I/O and no clock: the time is an argument, in seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import random
+
+LogPosition = tuple[int, int]  # term and index of the last entry; in Raft's order of recency
+
+_CRASH_JITTER_S = 0.012  # spreads the candidacies of followers that see the leader's connections close together
+
+
+class Elections:
+    """The election timer of one node and the pre-vote round that it may be running."""
+
+    def __init__(self, me: str, quorum: int, min_s: float, max_s: float, rng: random.Random, now: float) -> None:
+        self._me = me
+        self._quorum = quorum
+        self._min_s = min_s
+        self._max_s = max_s
+        self._rng = rng
+        self.leader: str | None = None  # whom this node hears as the leader
+        self._heard = now
+        self._closed = False  # the connection from the leader was closed: it counts as dead at once
+        self.deadline = now + self._timeout()
+        self._round: int | None = None  # the term that is being asked for
+        self._granted: set[str] = set()
+        self.gate_open = False
+
+    def hear(self, leader: str, now: float) -> None:
+        """An append_entries of the current term arrived."""
+        self.leader = leader
+        self._heard = now
+        self._closed = False
+        self._round = None
+        self.gate_open = False
+        self.deadline = now + self._timeout()
+
+    def closed(self, peer: str, now: float) -> None:
+        """The connection from `peer` was closed (not merely silent)."""
+        if peer == self.leader and not self._closed:
+            self._closed = True
+            self.deadline = min(self.deadline, now + self._rng.random() * _CRASH_JITTER_S)
+
+    def postpone(self, now: float) -> None:
+        """Wait a full timeout again: a vote was given, or the role has just changed."""
+        self.deadline = now + self._timeout()
+        self._round = None
+        self.gate_open = False
+
+    def forgive(self, stall_s: float, now: float) -> None:
+        """This node did not run for `stall_s`: the silence is its own, so do not blame the leader."""
+        self._heard += stall_s
+        if not self._closed:
+            self.deadline = max(self.deadline, now + self._min_s / 2)
+
+    def leader_gone(self, now: float) -> bool:
+        """Whether this node would let somebody else lead."""
+        return self.leader is None or self._closed or now - self._heard > self._min_s
+
+    def hears_leader(self, now: float) -> bool:
+        return self.leader is not None and not self._closed and now - self._heard <= self._max_s
+
+    def due(self, now: float) -> bool:
+        return now >= self.deadline and not self.gate_open
+
+    def start_round(self, term: int, now: float) -> None:
+        """Begin to ask whether the others would vote for this node in `term`."""
+        self.deadline = now + self._timeout()
+        self._round = term
+        self._granted = {self._me}
+        self.gate_open = len(self._granted) >= self._quorum
+
+    def consider(self, asker: str, term: int, theirs: LogPosition, mine: LogPosition, now: float) -> bool:
+        """Whether to grant `asker` its pre-vote. It binds nobody; the real vote is PySyncObj's."""
+        if theirs < mine or not self.leader_gone(now):
+            return False
+        if self._round is not None and self._round >= term:
+            # Two candidates at once would split the vote and lose a whole timeout. The better one goes on.
+            if (theirs, asker) < (mine, self._me):
+                return False
+            self._round = None
+            self.gate_open = False
+        self.deadline = max(self.deadline, now + self._min_s / 2)
+        return True
+
+    def granted(self, voter: str, term: int, current_term: int) -> None:
+        """A pre-vote was granted. Opens the gate with a majority."""
+        if term == self._round and term == current_term + 1:
+            self._granted.add(voter)
+            self.gate_open = len(self._granted) >= self._quorum
+
+    def campaigned(self, now: float) -> None:
+        """PySyncObj used the open gate."""
+        self.leader = None
+        self.postpone(now)
+
+    def _timeout(self) -> float:
+        return self._rng.uniform(self._min_s, self._max_s)

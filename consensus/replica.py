@@ -1,0 +1,276 @@
+"""The face of consensus: what the rest of the system submits to, reads through and looks at."""
+
+from __future__ import annotations
+
+import logging
+import random
+import socket
+from collections.abc import Callable, Sequence
+
+import trio
+
+from consensus import links, raft
+from consensus.batch import Done, Outcome
+from consensus.config import ReplicaConfig
+from consensus.core import Core, RoleListener
+from consensus.errors import ConsensusError, Fatal, NoQuorum, NotLeader
+from consensus.flusher import Flusher
+from consensus.journal import Journal
+from consensus.links import Links
+from consensus.ports import PeerStatus, Receipt, ReplicaStatus, StateMachine
+from storage.errors import StorageError
+from storage.wal import SyncJob
+
+__all__ = ["Replica", "ReplicaConfig"]
+
+log = logging.getLogger(__name__)
+
+_STALL_S = 0.06  # a turn that began later than this after its time: frames that came meanwhile are read first
+_LAG_WINDOW_S = 10.0
+
+
+class Replica:
+    """One member of a replicated state machine.
+
+    Create it, `run` it in a nursery, use the rest from the same trio thread. Before `run` has started and after it
+    has ended every call is refused with NotLeader.
+    """
+
+    def __init__(
+        self, config: ReplicaConfig, machine: StateMachine, *, clock_ns: Callable[[], int], rng: random.Random
+    ) -> None:
+        """`machine` is in its initial state; `run` replays the log into it. `clock_ns` is the wall clock."""
+        self._config = config
+        self._machine = machine
+        self._clock_ns = clock_ns
+        self._rng = rng
+        self._core: Core | None = None
+        self._flusher: Flusher
+        self._links: Links
+        self._wake = trio.Event()
+        self._ready = trio.Event()
+        self._role_listeners: list[RoleListener] = []
+        self._lag_s = 0.0
+        self._lag_since = 0.0
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Listen, replay the log and take part in the cluster until cancelled; `started()` once it listens.
+
+        Raises Fatal when this node must stop, and nothing else. Whatever waits is resolved before it returns.
+        """
+        raft.check_library()
+        listener = links.listen(self._config.me.host, self._config.me.port)
+        try:
+            try:
+                with trio.CancelScope(shield=True):  # a journal that was opened must not be lost to a cancellation
+                    journal = await trio.to_thread.run_sync(
+                        Journal, self._config.data_dir / "raft", f"{self._config.cluster}/{self._config.node}"
+                    )
+                await self._run_with(journal, listener, task_status)
+            except StorageError as error:
+                raise Fatal(str(error)) from error
+            except BaseExceptionGroup as group:
+                fatal = _fatal_in(group)
+                if fatal is None:
+                    raise
+                raise fatal from group
+        finally:
+            listener.close()
+
+    async def _run_with(self, journal: Journal, listener: socket.socket, task_status: trio.TaskStatus[None]) -> None:
+        core = Core(
+            self._config,
+            journal,
+            self._machine,
+            clock_ns=self._clock_ns,
+            rng=self._rng,
+            now=trio.current_time,
+            wake=self._wake_up,
+        )
+        for listen in self._role_listeners:
+            core.add_role_listener(listen)
+        self._links = Links(self._config, core.transport, self._rng, self._wake_up)
+        self._flusher = Flusher(core.begin_sync, self._synced, self._wake_up)
+        self._core = core
+        failed = True
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._links.run, listener)
+                nursery.start_soon(self._pump, core)
+                task_status.started()
+        except BaseException as error:
+            failed = not all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error))
+            raise
+        finally:
+            self._core = None
+            self._ready = trio.Event()
+            idle = await self._flusher.stop()
+            core.stop()
+            if failed:
+                journal.abandon()  # what is on the disk is what was promised; add nothing to it
+            elif idle:
+                journal.close()
+
+    def propose(self, commands: Sequence[bytes], done: Done, *, timeout_s: float | None = None) -> None:
+        """Submit without a task: admission now, the outcome later.
+
+        Raises NotLeader, Overloaded, NoQuorum or CommandTooLarge, and then nothing was logged and `done` is never
+        called. Otherwise `done` is called exactly once, on the trio thread, never from inside this call: with one
+        Receipt per command, or with the error (see `submit`). It must not raise; an exception stops the node.
+        """
+        if self._core is None:
+            raise NotLeader(None, 0)
+        if timeout_s is None:
+            timeout_s = self._config.submit_timeout_ms / 1000
+        self._core.propose(commands, done, timeout_s)
+
+    async def submit(self, commands: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]:
+        """Replicate `commands` in order; returns once all of them are committed and applied here.
+
+        Raises with nothing logged: NotLeader, Overloaded, NoQuorum, CommandTooLarge. Raises OutcomeUnknown when the
+        commands were logged and the deadline passed or the leadership ended: they may or may not be executed, also
+        some of them and not the others if they needed several entries. Cancelling does not withdraw them.
+        """
+        outcomes: list[Outcome] = []
+        resolved = trio.Event()
+
+        def done(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            resolved.set()
+
+        self.propose(commands, done, timeout_s=timeout_s)
+        await resolved.wait()
+        outcome = outcomes[0]
+        if isinstance(outcome, ConsensusError):
+            raise outcome
+        return outcome
+
+    async def read_barrier(self, *, timeout_s: float = 1.0) -> int:
+        """Returns the applied index once everything that was committed when the call began is applied here.
+
+        A read of the state machine right after it is linearizable. It costs a round of messages and no log write.
+        Raises NotLeader, NoQuorum (also when `timeout_s` passed), Overloaded.
+        """
+        core = self._core
+        if core is None:
+            raise NotLeader(None, 0)
+        outcomes: list[int | ConsensusError] = []
+        finished = trio.Event()
+
+        def done(outcome: int | ConsensusError) -> None:
+            outcomes.append(outcome)
+            finished.set()
+
+        core.read(done)
+        try:
+            with trio.move_on_after(timeout_s):
+                await finished.wait()
+        finally:
+            core.reads.forget(done)
+        if not outcomes:
+            reachable = core.reachable(trio.current_time())
+            raise NoQuorum(reachable, len(self._config.members), self._config.quorum)
+        if isinstance(outcomes[0], ConsensusError):
+            raise outcomes[0]
+        return outcomes[0]
+
+    async def wait_ready(self) -> None:
+        """Wait until this node can commit, or follows a leader that it hears and has caught up with once."""
+        while True:
+            await self._ready.wait()
+            if self._core is not None and self._core.ready():
+                return
+            await trio.sleep(0.005)
+
+    def add_role_listener(self, listener: RoleListener) -> None:
+        """Call `listener(role, leader, term)` on the trio thread whenever one of the three changes."""
+        self._role_listeners.append(listener)
+        if self._core is not None:
+            self._core.add_role_listener(listener)
+
+    def status(self) -> ReplicaStatus:
+        """What this replica knows of itself and of the others, now."""
+        if self._core is not None:
+            return self._core.status(self._lag_s * 1000)
+        return ReplicaStatus(
+            node=self._config.node,
+            role="follower",
+            term=0,
+            leader=None,
+            last_index=0,
+            durable_index=0,
+            commit_index=0,
+            applied_index=0,
+            digest=self._machine.digest(),
+            members=self._config.members,
+            peers=tuple(PeerStatus(member.name, False, None, None) for member in self._config.others),
+            quorum=self._config.quorum,
+            reachable=1,
+            can_commit=False,
+            waiting=0,
+            commands_applied=0,
+            commit_p50_ms=None,
+            commit_p99_ms=None,
+            loop_lag_ms=None,
+        )
+
+    async def _pump(self, core: Core) -> None:
+        """The one place where PySyncObj runs: a turn whenever something happened or a time has come."""
+        while True:
+            core.step()
+            self._flusher.kick()
+            self._links.flush()
+            self._note_readiness(core)
+            due = core.next_step()
+            if due <= trio.current_time():
+                await trio.lowlevel.checkpoint()
+            else:
+                with trio.move_on_at(due):
+                    await self._wake.wait()
+            if self._wake.is_set():
+                self._wake = trio.Event()
+            late = trio.current_time() - due
+            self._note_lag(late)
+            if late > _STALL_S:
+                core.stalled(late)
+                # The readers became runnable together with this task: let them hand over what had arrived.
+                await trio.lowlevel.checkpoint()
+                await trio.lowlevel.checkpoint()
+
+    def _synced(self, job: SyncJob) -> None:
+        core = self._core
+        if core is not None:
+            core.synced(job)
+            self._links.flush()  # acknowledgements leave now, not after the next turn
+
+    def _wake_up(self) -> None:
+        self._wake.set()
+
+    def _note_readiness(self, core: Core) -> None:
+        if core.ready() != self._ready.is_set():
+            if self._ready.is_set():
+                self._ready = trio.Event()
+            else:
+                self._ready.set()
+
+    def _note_lag(self, late_s: float) -> None:
+        now = trio.current_time()
+        if now - self._lag_since > _LAG_WINDOW_S:
+            self._lag_since, self._lag_s = now, 0.0
+        self._lag_s = max(self._lag_s, late_s)
+
+
+def _fatal_in(group: BaseExceptionGroup[BaseException]) -> Fatal | None:
+    """The one error that an operator should see, if there is one; a failure of the disk is Fatal, too."""
+    for error in _leaves(group):
+        if isinstance(error, Fatal):
+            return error
+        if isinstance(error, StorageError):
+            return Fatal(str(error))
+    return None
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [leaf for inner in error.exceptions for leaf in _leaves(inner)]

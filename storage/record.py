@@ -1,0 +1,90 @@
+"""The framing of one record in an append-only file, and the judgement of a bad one.
+
+    header CRC u32 | payload length u32 | payload CRC u32 | kind u8 | payload          (little endian)
+
+Both checksums are CRC-32C. The header CRC also covers the record's position in the log, so that a block that
+turns up at another place is not taken for a record. The header has its own CRC so that a damaged length is never
+believed: it would turn one flipped bit into "the file ends here".
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import google_crc32c
+
+HEADER = struct.Struct("<IIIB")
+_COVERED = struct.Struct("<QIIB")  # position, length, payload CRC, kind
+PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+_SECTOR = 512
+_ZERO_TAIL_MIN = 64  # shorter runs of zeros at the end of a payload are ordinary data
+
+
+class Record(NamedTuple):
+    position: int  # of its first byte in the log
+    kind: int
+    payload: bytes
+    end: int  # position behind its last byte
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """The first place of a file where no valid record begins."""
+
+    offset: int
+    torn: bool  # the bytes look like a write that a crash cut short
+    reason: str
+
+
+def frame(position: int, kind: int, payload: bytes) -> bytes:
+    """The bytes of one record that will stand at `position`. `kind` is 0–255."""
+    length = len(payload)
+    if length > PAYLOAD_BYTES_MAX:
+        raise ValueError(f"a record of {length} bytes; the limit is {PAYLOAD_BYTES_MAX}")
+    checksum = google_crc32c.value(payload)
+    header_checksum = google_crc32c.value(_COVERED.pack(position, length, checksum, kind))
+    return HEADER.pack(header_checksum, length, checksum, kind) + payload
+
+
+def scan(data: bytes, base: int) -> tuple[list[Record], Fault | None]:
+    """All records of a file whose first byte has position `base`, and why the scan stopped before the end."""
+    records: list[Record] = []
+    offset, size = 0, len(data)
+    while offset < size:
+        start = offset + HEADER.size
+        if start > size:
+            return records, Fault(offset, True, "the file ends inside a record header")
+        header_checksum, length, checksum, kind = HEADER.unpack_from(data, offset)
+        if google_crc32c.value(_COVERED.pack(base + offset, length, checksum, kind)) != header_checksum:
+            torn = _never_written(data, offset, size)
+            return records, Fault(offset, torn, "the checksum of a record header is wrong")
+        end = start + length
+        if end > size:
+            return records, Fault(offset, True, "the file ends inside a record")
+        payload = data[start:end]
+        if google_crc32c.value(payload) != checksum:
+            torn = _never_written(data, offset, end)
+            return records, Fault(offset, torn, f"the checksum of a record of {length} bytes is wrong")
+        records.append(Record(base + offset, kind, payload, base + end))
+        offset = end
+    return records, None
+
+
+def _never_written(data: bytes, start: int, end: int) -> bool:
+    """Whether a crash can have left these bytes: some sector of them was never written.
+
+    A killed process leaves a shorter file. A power loss leaves a shorter file, or sectors of zeros where the data
+    had not reached the disk. A flipped bit leaves neither, and must never be mistaken for a torn write: the record
+    may have been acknowledged.
+    """
+    if not any(data[start:end]):
+        return True
+    sector = (start // _SECTOR + 1) * _SECTOR
+    while sector < end:
+        piece = data[sector : min(sector + _SECTOR, end)]
+        if len(piece) >= _ZERO_TAIL_MIN and not any(piece):
+            return True
+        sector += _SECTOR
+    return False
