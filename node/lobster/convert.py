@@ -102,7 +102,8 @@ class _Converter:
     def _trace_ids(self) -> list[int]:
         """Row by row: the largest id that can have been given when the row was written, that of the next new order."""
         ids = []
-        newest = upcoming = 0
+        upcoming = max((m.order_id for m in self._messages), default=0)
+        newest = 0
         for m in reversed(self._messages):
             ids.append(upcoming)
             if m.kind == NEW:

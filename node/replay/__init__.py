@@ -1,0 +1,1 @@
+"""Replaying a recorded day against the exchange, and judging every execution and every book."""
