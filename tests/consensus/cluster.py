@@ -6,7 +6,7 @@ import hashlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ def members(count: int) -> tuple[Member, ...]:
         Member(name, "127.0.0.1", port, f"http://127.0.0.1/{name}")
         for name, port in zip("abcdefg"[:count], free_ports(count), strict=True)
     )
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 2.0) -> None:
+    """Wait until `condition` holds; TooSlowError if it does not in time."""
+    with trio.fail_after(timeout_s):
+        while not condition():  # noqa: ASYNC110 - a condition over several replicas has no event
+            await trio.sleep(0.002)
 
 
 class Cluster:
@@ -127,9 +134,7 @@ class Cluster:
 
     async def agree(self, timeout_s: float = 5.0) -> None:
         """Wait until all running members have applied the same, and have nothing left to apply."""
-        with trio.fail_after(timeout_s):
-            while len({(s.applied_index, s.last_index, s.digest) for s in self.statuses()}) != 1:
-                await trio.sleep(0.005)
+        await until(lambda: len({(s.applied_index, s.last_index, s.digest) for s in self.statuses()}) == 1, timeout_s)
 
     def statuses(self) -> list[Any]:
         return [replica.status() for replica in self.replicas.values()]

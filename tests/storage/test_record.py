@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from storage import record
+from storage.record import frame, scan
+
+PAYLOADS = [b"", b"a", b"x" * 300, bytes(range(256))]
+
+
+def log(payloads: list[bytes], base: int = 0) -> bytes:
+    data = b""
+    for payload in payloads:
+        data += frame(base + len(data), 7, payload)
+    return data
+
+
+@given(st.lists(st.binary(max_size=2000), max_size=8), st.integers(0, 1 << 60))
+def test_what_was_framed_is_scanned_back(payloads: list[bytes], base: int) -> None:
+    records, fault = scan(log(payloads, base), base)
+    assert [item.payload for item in records] == payloads
+    assert fault is None
+
+
+def test_every_cut_inside_the_last_record_is_a_torn_tail() -> None:
+    whole = log(PAYLOADS)
+    start = len(log(PAYLOADS[:-1]))
+    for size in range(start + 1, len(whole)):
+        records, fault = scan(whole[:size], 0)
+        assert [item.payload for item in records] == PAYLOADS[:-1]
+        assert fault is not None and fault.torn and fault.offset == start
+
+
+def test_a_sector_that_was_never_written_is_a_torn_tail() -> None:
+    whole = bytearray(log([b"a" * 100, b"b" * 3000]))
+    whole[1024:1536] = bytes(512)
+    records, fault = scan(bytes(whole), 0)
+    assert len(records) == 1
+    assert fault is not None and fault.torn
+
+
+def test_zeros_behind_the_last_record_are_a_torn_tail() -> None:
+    whole = log(PAYLOADS)
+    records, fault = scan(whole + bytes(700), 0)
+    assert len(records) == len(PAYLOADS)
+    assert fault is not None and fault.torn and fault.offset == len(whole)
+
+
+def test_every_single_flipped_bit_is_damage_and_never_a_torn_tail() -> None:
+    whole = log([b"first" * 20, b"last" * 10])
+    for bit in range(len(whole) * 8):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        _, fault = scan(bytes(flipped), 0)
+        assert fault is not None and not fault.torn, bit
+
+
+def test_a_record_at_another_position_is_refused() -> None:
+    records, fault = scan(frame(0, 7, b"moved"), 4096)
+    assert records == []
+    assert fault is not None and not fault.torn
+
+
+def test_a_record_above_the_limit_is_not_framed() -> None:
+    with pytest.raises(ValueError, match="limit"):
+        frame(0, 1, bytes(record.PAYLOAD_BYTES_MAX + 1))
