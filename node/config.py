@@ -26,14 +26,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from consensus.ports import Member
+from node.errors import ConfigError
+from node.exchange.types import INSTRUMENTS_MAX
 from node.listings import INSTRUMENT_ID_PATTERN, PRODUCT_PATTERN, Exact, InstrumentConfig, TermError
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 NODES_MAX: Final = 7
-INSTRUMENTS_MAX: Final = 10_000
 ORIGINS_MAX: Final = 100
-HEARTBEATS_PER_ELECTION_MIN: Final = 3  # a follower forgives two lost heartbeats
+HEARTBEATS_PER_ELECTION_MIN: Final = 4  # a follower forgives three lost heartbeats
 SECRETS_DIR: Final = "secrets"
+
+ENVIRONMENT: Final = ("QAEXCHANGE_CONFIG", "QAEXCHANGE_DATA_DIR", "QAEXCHANGE_JWT_KEYS", "QAEXCHANGE_LOG_LEVEL")
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LOG_LEVELS: Final[tuple[LogLevel, ...]] = ("DEBUG", "INFO", "WARNING", "ERROR")
@@ -45,10 +48,6 @@ _SHAPES: Final = {  # what a pattern means, for people
     INSTRUMENT_ID_PATTERN: "must be EXCHANGE.code, like SHFE.cu2701",
     PRODUCT_PATTERN: "must be 1 to 16 letters or digits, like cu",
 }
-
-
-class ConfigError(Exception):
-    """The configuration cannot be used. The text names the file or variable, the key, the value, and what to do."""
 
 
 class Address(str):

@@ -13,6 +13,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from node.exchange.commands import ListInstrument
+from node.exchange.instruments import terms_fault
 from node.exchange.types import (
     MONEY_SCALE,
     NOTIONAL_UNITS_MAX,
@@ -23,7 +24,7 @@ from node.exchange.types import (
     MarginRule,
 )
 
-INSTRUMENT_ID_PATTERN: Final = r"^[A-Z]{2,8}\.[A-Za-z0-9][A-Za-z0-9_-]{0,31}$"
+INSTRUMENT_ID_PATTERN: Final = r"^[A-Z]{2,8}\.[A-Za-z0-9]{1,32}$"
 PRODUCT_PATTERN: Final = r"^[A-Za-z0-9]{1,16}$"
 DECIMAL_MAGNITUDE_MAX: Final = 20  # digits before or after the point; keeps every product below the precision
 RATE_DECIMALS_MAX: Final = 9
@@ -104,7 +105,7 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             raise TermError(
                 "volume_multiple", self.volume_multiple, f"one lot is worth more than an order may be ({limit:f})"
             )
-        return ListInstrument(
+        terms = ListInstrument(
             instrument_id=self.instrument_id,
             name=self.name,
             product=self.product,
@@ -128,6 +129,10 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             position_limit=self.position_limit,
             margin_rule=int(MarginRule[self.margin_rule.upper()]),
         )
+        fault = terms_fault(terms)  # the machine's own judgement: what passes here is never refused there
+        if fault:
+            raise TermError("price_tick", self.price_tick, fault)
+        return terms
 
     def _ticks(self, key: str, price: Decimal) -> int:
         """A price as ticks. Raises TermError for one off the tick, with its two neighbours."""

@@ -1,0 +1,5 @@
+"""`python -m node` is `qaexchange`."""
+
+from node.cli import main
+
+raise SystemExit(main())
