@@ -1,0 +1,1 @@
+"""Break real clusters, and judge what happened. Uses the public client and the configuration only."""
