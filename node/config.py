@@ -449,7 +449,7 @@ def _suggestion(where: str, name: str) -> str:
         if step[1]:
             table = _TABLES.get(step[1], table)
     known = list(table.__struct_fields__)
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]}?" if near else f"; known here: {', '.join(known)}"
 
 

@@ -36,7 +36,7 @@ class TermError(ValueError):
     """One term of an instrument is wrong: which key, its value, and what to do about it."""
 
     def __init__(self, key: str, value: object, problem: str) -> None:
-        super().__init__(f"{key} = {value}: {problem}")
+        super().__init__(f"{key} = {value:f}: {problem}" if isinstance(value, Exact) else f"{key} = {value}: {problem}")
         self.key = key
         self.value = value
         self.problem = problem

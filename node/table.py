@@ -30,7 +30,7 @@ def live_panel(overview: Overview, dead: Mapping[str, str], below: Sequence[str]
 def cluster_table(overview: Overview) -> Table:
     """One row per node."""
     forked = {node for disagreement in overview.disagreements for node, _ in disagreement.hashes}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for title in ("node", "role"):
         table.add_column(title, no_wrap=True)
     for title in ("term", "commit", "applied"):
@@ -59,7 +59,7 @@ def cluster_table(overview: Overview) -> Table:
 def plain_line(overview: Overview, when: str, below: Sequence[str]) -> str:
     """Everything in one line: `18:46:03Z n1 leader term=3 …; n2 follower …; n3 down (not running); <below>`."""
     parts = [_plain_node(sighting) for sighting in overview.sightings]
-    parts += [str(disagreement).upper() for disagreement in overview.disagreements]
+    parts += [f"ALARM: {disagreement}" for disagreement in overview.disagreements]
     if not overview.can_commit:
         parts.append(explain(overview))
     return f"{when} " + "; ".join([*parts, *below])
