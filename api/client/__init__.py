@@ -1,0 +1,93 @@
+"""The Python client: finds and follows the leader, repeats with the same id, answers with typed values.
+
+`TrioClient` and `SyncClient` speak REST, `TrioClient.open_socket()` the trading socket; see their docstrings.
+"""
+
+from api.client.book import BookMirror
+from api.client.errors import (
+    BadRequest,
+    ClientError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    ProtocolError,
+    RateLimited,
+    Rejected,
+    ServerError,
+    SocketClosed,
+    Unauthenticated,
+    Unavailable,
+)
+from api.client.models import (
+    Account,
+    Cancel,
+    CancelAll,
+    CancelAllResult,
+    Fill,
+    Instrument,
+    Level,
+    Login,
+    Modify,
+    NewOrder,
+    Order,
+    Orderbook,
+    OrderPage,
+    OrderRequest,
+    OrderResult,
+    Position,
+    Receipt,
+    Trade,
+    TradePage,
+    User,
+)
+from api.client.rest import SyncClient, TrioClient
+from api.client.socket import SocketSettings, TradingSocket
+from api.client.ticket import Ticket
+from api.client.wire import AccountEvent, OrderEvent, Reset, TradeEvent
+
+__all__ = [
+    "Account",
+    "AccountEvent",
+    "BadRequest",
+    "BookMirror",
+    "Cancel",
+    "CancelAll",
+    "CancelAllResult",
+    "ClientError",
+    "Conflict",
+    "Fill",
+    "Forbidden",
+    "Instrument",
+    "Level",
+    "Login",
+    "Modify",
+    "NewOrder",
+    "NotFound",
+    "Order",
+    "OrderEvent",
+    "OrderPage",
+    "OrderRequest",
+    "OrderResult",
+    "Orderbook",
+    "OutcomeUnknown",
+    "Position",
+    "ProtocolError",
+    "RateLimited",
+    "Receipt",
+    "Rejected",
+    "Reset",
+    "ServerError",
+    "SocketClosed",
+    "SocketSettings",
+    "SyncClient",
+    "Ticket",
+    "Trade",
+    "TradeEvent",
+    "TradePage",
+    "TradingSocket",
+    "TrioClient",
+    "Unauthenticated",
+    "Unavailable",
+    "User",
+]
