@@ -1,4 +1,4 @@
-"""What clients asked and what they were told, complete enough to judge without the cluster. One JSON object per line."""
+"""What clients asked and what they were told, complete enough to judge without the cluster: one JSON object a line."""
 
 from __future__ import annotations
 
