@@ -165,7 +165,8 @@ class Links:
             pass
         finally:
             # A newer link of the same peer may have taken the place already, and closed this socket.
-            if self._incoming[peer.member.name].socket is sock:
+            current = self._incoming.get(peer.member.name)
+            if current is not None and current.socket is sock:
                 sock.close()
                 del self._incoming[peer.member.name]
                 self._transport.link_changed(peer, incoming=False)
