@@ -54,6 +54,7 @@ _CHECKOUT_CONFIG: Final = Path(__file__).resolve().parents[1] / "cluster.toml"
 class _Child:
     process: subprocess.Popen[bytes]
     paused: bool = False
+    dismissed: bool = False  # we ended it: that it is gone is no failure
 
 
 class LocalCluster:
@@ -125,6 +126,7 @@ class LocalCluster:
         chosen = [name for name in self._names(names) if self.is_running(name)]
         for name in chosen:
             self.resume(name)
+            self._children[name].dismissed = True
             self._signal(name, signal.SIGTERM)
         with trio.move_on_after(STOP_GRACE_S):
             while any(self.is_running(name) for name in chosen):  # noqa: ASYNC110 (a process has no trio.Event)
@@ -138,6 +140,7 @@ class LocalCluster:
     def kill(self, name: str) -> None:
         """SIGKILL: what a crash of the process leaves behind. Raises LocalClusterError if it does not run."""
         child = self._running(name)
+        child.dismissed = True
         self._signal(name, signal.SIGKILL)
         child.process.wait()  # SIGKILL cannot be refused; reaping keeps the pid ours until it is gone
         self._release(name)
@@ -195,7 +198,8 @@ class LocalCluster:
         """Wait until every node that runs answers, follows one leader, and that leader can commit.
 
         Raises:
-            LocalClusterError: one of them died, or the time is up; says what each node said last.
+            LocalClusterError: one of them died by itself (SIGKILL is somebody's doing), or the time is up; says what
+                each node said last.
         """
         overview: Overview | None = None
         async with Observer(self.config) as observer:
@@ -225,7 +229,7 @@ class LocalCluster:
     def _check_alive(self) -> None:
         for name, child in self._children.items():
             status = child.process.poll()
-            if status not in (None, -signal.SIGKILL):
+            if status is not None and not child.dismissed and status != -signal.SIGKILL:
                 where = self.log_path(name)
                 raise LocalClusterError(
                     f"{name} ended with {describe_exit(status)}; the end of {where}:\n{self.log_tail(name)}"
