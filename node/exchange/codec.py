@@ -39,6 +39,11 @@ def encode_events(events: Sequence[Event]) -> bytes:
     return _encoder.encode(events)
 
 
+def encode_applied(index: int, time_ns: int, commands: Sequence[bytes], results: Sequence[Sequence[Event]]) -> bytes:
+    """One applied entry and what it did, as the chained digest takes it."""
+    return _encoder.encode((index, time_ns, commands, results))
+
+
 def decode_events(data: bytes) -> list[AnyEvent]:
     """Raises CodecError with what is wrong and where."""
     try:

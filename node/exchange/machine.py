@@ -12,7 +12,7 @@ from typing import Any, Final
 from zlib import crc32
 
 from node.exchange import clearing, rejects, risk
-from node.exchange.codec import decode_command, encode_events
+from node.exchange.codec import decode_command, encode_applied
 from node.exchange.commands import (
     CancelAll,
     CancelOrder,
@@ -107,8 +107,6 @@ class Machine:
         assert time_ns > self.time_ns, (time_ns, self.time_ns)
         self.index = index
         self.time_ns = time_ns
-        hasher = blake2b(self._digest, digest_size=32)
-        hasher.update(index.to_bytes(8, "big") + time_ns.to_bytes(8, "big"))
         handlers = self._handlers
         results: list[list[Event]] = []
         for raw in commands:
@@ -126,11 +124,9 @@ class Machine:
                         getattr(command, "client_order_id", ""),
                     )
                 )
-            hasher.update(len(raw).to_bytes(4, "big") + raw)
             results.append(events)
-        for events in results:
-            hasher.update(encode_events(events))
-        self._digest = hasher.digest()
+        applied = encode_applied(index, time_ns, commands, results)
+        self._digest = blake2b(self._digest + applied, digest_size=32).digest()
         return results
 
     def digest(self) -> bytes:

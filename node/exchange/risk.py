@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from node.exchange import clearing, rejects
 from node.exchange.commands import PlaceOrder
@@ -45,7 +47,7 @@ class Refused(Exception):
         self.detail = detail
 
 
-class Reserve(NamedTuple):
+class Reserve(msgspec.Struct, frozen=True, gc=False):
     """What an order that passed holds: money units, and lots of each bucket if it closes."""
 
     margin: int
