@@ -21,6 +21,7 @@ from node import logs, secrets
 from node.cli import init
 from node.clock import SystemClock
 from node.config import ENVIRONMENT, ClusterConfig, find_config, load_config
+from node.demo import DemoTraders
 from node.local import LocalCluster, describe_exit
 from node.table import live_panel, plain_line
 from node.views import Observer, Overview
@@ -77,11 +78,11 @@ class TableScreen:
         self._live.stop()
 
     def show(self, overview: Overview, dead: dict[str, str], below: list[str]) -> None:
-        self._live.update(live_panel(overview, dead, below), refresh=True)
+        self._live.update(live_panel(overview, dead, [*below, _hint(overview)]), refresh=True)
 
 
 class PlainScreen:
-    """One line per look, for pipes and logs; constant lines are said once, and a dead node when it dies."""
+    """One line per look, for pipes and logs; how to bring a dead node back is said once, when it dies."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -120,7 +121,7 @@ async def _run(config: ClusterConfig, console: Console, screen: Screen, demo: bo
         try:
             async with cluster:
                 await cluster.wait_until_ready(READY_TIMEOUT_S)
-                await _show(cluster, screen, seconds)
+                await _trade_and_show(cluster, screen, demo, seconds)
         finally:
             say(console, "Stopped.")
         nursery.cancel_scope.cancel()
@@ -137,25 +138,36 @@ async def _cancel_on_signal(
             scope.cancel()
 
 
-async def _show(cluster: LocalCluster, screen: Screen, seconds: float | None) -> None:
-    """Show the cluster every second, for `seconds` or until cancelled."""
+async def _trade_and_show(cluster: LocalCluster, screen: Screen, demo: bool, seconds: float | None) -> None:
+    """Let the demo traders trade, and show the cluster every second, for `seconds` or until cancelled.
+
+    The traders leave before the nodes do, so that the end of the cluster is no error of theirs.
+    """
     until = trio.current_time() + (math.inf if seconds is None else seconds)
-    async with Observer(cluster.config) as observer:
+    traders: DemoTraders | None = None
+    async with trio.open_nursery() as nursery, Observer(cluster.config) as observer:
+        if demo and cluster.config.demo.traders:
+            traders = DemoTraders(cluster.config)
+            nursery.start_soon(traders.run)
         with screen:
             while True:
                 overview = await observer.look()
-                screen.show(overview, _dead(cluster, overview), [_hint(overview)])
+                screen.show(overview, _dead(cluster, overview), traders.lines() if traders is not None else [])
                 due = trio.current_time() + LOOK_EVERY_S
                 if due > until:
-                    return
+                    break
                 await trio.sleep_until(due)
+        nursery.cancel_scope.cancel()
 
 
 def _hint(overview: Overview) -> str:
+    """Where to send requests, and how this ends."""
     leader = overview.leader
-    where = leader.node if leader is not None else "nobody"
-    urls = " ".join(sighting.node.api_url for sighting in overview.sightings)
-    return f"API {urls} (writes: {where}); Ctrl-C stops everything"
+    if leader is None:
+        return "no node takes orders now; Ctrl-C stops everything"
+    return (
+        f"REST and WebSocket at {overview.sighting(leader.node).node.api_url} ({leader.node}); Ctrl-C stops everything"
+    )
 
 
 def _dead(cluster: LocalCluster, overview: Overview) -> dict[str, str]:
