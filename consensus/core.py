@@ -208,7 +208,11 @@ class Core:
                 self.raft.raftLastApplied,
             )
         following = self.transport.following
-        if following is not None and 0 < following.commit_index <= self.raft.raftLastApplied:
+        if (
+            following is not None
+            and following.commit_index <= self.raft.raftLastApplied
+            and self._journal.term_at(following.commit_index) == following.term  # else the leader does not know it yet
+        ):
             self._caught_up_once = True
         self.batch.deliver()
         self._announce_role(now)
@@ -223,6 +227,7 @@ class Core:
     # What it says about itself.
 
     def role(self) -> Role:
+        """`candidate` also means: no leader is known, and the election timer runs."""
         if self.raft.is_leader:
             return "leader"
         return "follower" if self.elections.leader is not None else "candidate"

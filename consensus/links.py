@@ -114,8 +114,8 @@ class Links:
                 # The peer never sends on this link: readable means closed.
                 await trio.lowlevel.wait_readable(sock)
                 nursery.cancel_scope.cancel()
-        except (OSError, trio.ClosedResourceError):
-            pass
+        except* (OSError, trio.ClosedResourceError):
+            pass  # closed here, by `_Outgoing.close`
         finally:
             del self._outgoing[peer.member.name]
             link.close()

@@ -78,15 +78,19 @@ class Replica:
             listener.close()
 
     async def _run_with(self, journal: Journal, listener: socket.socket, task_status: trio.TaskStatus[None]) -> None:
-        core = Core(
-            self._config,
-            journal,
-            self._machine,
-            clock_ns=self._clock_ns,
-            rng=self._rng,
-            now=trio.current_time,
-            wake=self._wake_up,
-        )
+        try:
+            core = Core(
+                self._config,
+                journal,
+                self._machine,
+                clock_ns=self._clock_ns,
+                rng=self._rng,
+                now=trio.current_time,
+                wake=self._wake_up,
+            )
+        except BaseException:
+            journal.abandon()
+            raise
         for listen in self._role_listeners:
             core.add_role_listener(listen)
         self._links = Links(self._config, core.transport, self._rng, self._wake_up)

@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,33 @@ async def test_strangers_are_hung_up_on_and_the_cluster_goes_on(tmp_path: Path) 
             await stream.aclose()
             await nodes.submit(what.encode())
         await nodes.agree()
+
+
+@pytest.mark.parametrize("how", ["closed", "overfull"])
+async def test_a_link_that_is_reset_on_this_side_is_dialled_again(tmp_path: Path, how: str) -> None:
+    there = members(2)
+    one = replica(tmp_path, members=there)
+    calls = []
+
+    async def peer(stream: trio.SocketStream) -> None:
+        calls.append(stream)
+        await stream.receive_some(1000)
+        await stream.send_all(wire.encode_hello(Hello("test", "b", "a", 7, 1)))
+        await trio.sleep_forever()  # and never reads again
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(partial(trio.serve_tcp, peer, there[1].port, host="127.0.0.1"))
+        await nursery.start(one.run)
+        await until(lambda: one.status().peers[0].connected)
+        if how == "closed":
+            one._links._outgoing["b"].close()
+        else:
+            box = one._core.transport.peers["b"].outbox  # type: ignore[union-attr]
+            for _ in range(400):
+                box.put(bytes(100_000))
+            assert box.overfull
+        await until(lambda: len(calls) == 2 and one.status().peers[0].connected)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_command_beyond_the_limit_is_refused_and_one_at_the_limit_goes_alone(tmp_path: Path) -> None:
