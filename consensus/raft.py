@@ -23,17 +23,17 @@ from consensus.transport import Transport
 
 PYSYNCOBJ_VERSION = "0.3.17"
 
-# Attributes of SyncObj that this module replaces by properties, reads or writes …
+# Attributes of SyncObj that this module replaces by properties, reads or writes.
 PRIVATE_ATTRIBUTES = (
     "_SyncObj__raftLog",  # property: our journal instead of the library's (P3)
     "_SyncObj__raftElectionDeadline",  # property: a gate that pre-vote opens, instead of a timer (P9)
+    "_SyncObj__newAppendEntriesTime",  # property: the pump says when to send, instead of a timer
     "_SyncObj__raftCommitIndex",  # read where the library applies
     "_SyncObj__raftLastApplied",  # written where the library applies
     "_SyncObj__raftNextIndex",  # kept from going back when an acknowledgement arrives (P5)
     "_SyncObj__lastResponseTime",  # corrected after a stall of this process
 )
-# … a property over an attribute that only matters to it, and a method that is overridden.
-PRIVATE_PACING = "_SyncObj__newAppendEntriesTime"
+# The first is overridden, the others are called.
 PRIVATE_METHODS = ("_SyncObj__applyLogEntries", "_checkCommandsToApply", "_applyCommand", "_isLeader")
 
 APPEND_BYTES = 512 * 1024  # one append_entries: ends after the entry that crosses this
@@ -49,7 +49,7 @@ def check_library() -> None:
             "earlier forget their votes). Install the dependencies from constraints.txt"
         )
     assigned = SyncObj.__init__.__code__.co_names
-    missing = [name for name in (*PRIVATE_ATTRIBUTES, PRIVATE_PACING) if name not in assigned]
+    missing = [name for name in PRIVATE_ATTRIBUTES if name not in assigned]
     missing += [name for name in PRIVATE_METHODS if name not in vars(SyncObj)]
     if missing:
         raise Fatal(f"PySyncObj {VERSION} lacks {', '.join(missing)}: it was modified. Install it afresh")
