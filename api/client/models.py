@@ -111,12 +111,16 @@ class OrderResult(msgspec.Struct):
     cancel_reason: str | None = None
     trades: list[Fill] = []
     repeated: bool = False
+    trade_count: int = 0  # of a repeated result: `trades` holds those that the node still has
     receipt: Receipt | None = None
 
 
 class CancelAllResult(msgspec.Struct):
+    """The answer to cancel_all: how many orders were live, and which."""
+
     account_id: str = ""
     count: int = 0
+    order_ids: list[str] = []
     receipt: Receipt | None = None
 
 

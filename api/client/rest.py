@@ -15,10 +15,10 @@ what it raises is drawn in `errors`. httpx costs about a millisecond of CPU per 
 
 from __future__ import annotations
 
+import os
 import random
 import ssl
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -57,9 +57,9 @@ CONNECTIONS_MAX = 64
 CONNECT_TIMEOUT_S = 1.0  # a node that does not accept within this is passed over
 
 
-def new_uuid() -> str:
-    """A fresh random id (uuid4, 32 hex digits)."""
-    return uuid.uuid4().hex
+def random_id() -> str:
+    """A fresh id of 128 random bits, in hex: what uuid4 gives, at a third of its cost (it is made per order)."""
+    return os.urandom(16).hex()
 
 
 def _tls(urls: Sequence[str]) -> ssl.SSLContext:
@@ -130,7 +130,7 @@ class TrioClient(_Client):
 
     * `timeout_s`: bound of every call with all its attempts; each method takes another one for itself.
     * `attempt_timeout_s`: bound of one attempt, so that a node which stands still does not use up the call.
-    * `new_id`: makes the ids of mutating calls (default uuid4), `rng`: the jitter of the pauses.
+    * `new_id`: makes the ids of mutating calls (default: 128 random bits), `rng`: the jitter of the pauses.
     * `ssl_context`: for https urls with their own authority.
 
     Proxy settings of the environment are ignored.
@@ -142,7 +142,7 @@ class TrioClient(_Client):
         *,
         timeout_s: float = 10.0,
         attempt_timeout_s: float = 2.5,
-        new_id: Callable[[], str] = new_uuid,
+        new_id: Callable[[], str] = random_id,
         rng: random.Random | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -173,12 +173,19 @@ class TrioClient(_Client):
         Raises Unauthenticated without a login, Unavailable if no node leads within the client's `timeout_s`.
         """
         socket = TradingSocket(self, settings or SocketSettings(), self._ssl_context)
+        failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
-            await nursery.start(socket.run)
             try:
+                await nursery.start(socket.run)
                 yield socket
+            except trio.Cancelled:
+                raise
+            except BaseException as error:
+                failure = error  # raised outside: the nursery would wrap it in a group, and it is not the nursery's
             finally:
                 socket.close()
+        if failure is not None:
+            raise failure
 
     async def register(self, username: str, password: str, *, timeout_s: float | None = None) -> User:
         """Make a user; registering does not log in. Raises Conflict if the name is taken."""
@@ -257,10 +264,16 @@ class TrioClient(_Client):
         return await self._run(self.session.order_by_client_id(account_id, client_order_id, timeout_s))
 
     async def orders(
-        self, account_id: str, *, page: int = 1, page_size: int = 50, timeout_s: float | None = None
+        self,
+        account_id: str,
+        *,
+        alive: bool | None = None,
+        page: int = 1,
+        page_size: int = 50,
+        timeout_s: float | None = None,
     ) -> OrderPage:
-        """The orders of an account, one page."""
-        return await self._run(self.session.orders(account_id, page, page_size, timeout_s))
+        """The orders of an account (all, the live ones, or the finished ones), one page."""
+        return await self._run(self.session.orders(account_id, alive, page, page_size, timeout_s))
 
     async def positions(self, account_id: str, *, timeout_s: float | None = None) -> list[Position]:
         """The positions of an account."""
@@ -341,7 +354,7 @@ class SyncClient(_Client):
         *,
         timeout_s: float = 10.0,
         attempt_timeout_s: float = 2.5,
-        new_id: Callable[[], str] = new_uuid,
+        new_id: Callable[[], str] = random_id,
         rng: random.Random | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -443,10 +456,16 @@ class SyncClient(_Client):
         return self._run(self.session.order_by_client_id(account_id, client_order_id, timeout_s))
 
     def orders(
-        self, account_id: str, *, page: int = 1, page_size: int = 50, timeout_s: float | None = None
+        self,
+        account_id: str,
+        *,
+        alive: bool | None = None,
+        page: int = 1,
+        page_size: int = 50,
+        timeout_s: float | None = None,
     ) -> OrderPage:
-        """The orders of an account, one page."""
-        return self._run(self.session.orders(account_id, page, page_size, timeout_s))
+        """The orders of an account (all, the live ones, or the finished ones), one page."""
+        return self._run(self.session.orders(account_id, alive, page, page_size, timeout_s))
 
     def positions(self, account_id: str, *, timeout_s: float | None = None) -> list[Position]:
         """The positions of an account."""

@@ -227,8 +227,13 @@ class Session:
         path = f"/api/order/by-client-id/{quote(account_id, safe='')}/{quote(client_order_id, safe='')}"
         return (yield from self._get(path, Order, f"order {account_id} {client_order_id}", timeout_s))
 
-    def orders(self, account_id: str, page: int, page_size: int, timeout_s: float | None) -> Flow[OrderPage]:
-        path = f"/api/order/account/{quote(account_id, safe='')}?" + urlencode({"page": page, "page_size": page_size})
+    def orders(
+        self, account_id: str, alive: bool | None, page: int, page_size: int, timeout_s: float | None
+    ) -> Flow[OrderPage]:
+        query = {"page": str(page), "page_size": str(page_size)}
+        if alive is not None:
+            query["alive"] = "true" if alive else "false"
+        path = f"/api/order/account/{quote(account_id, safe='')}?" + urlencode(query)
         return (yield from self._get(path, OrderPage, f"orders of {account_id}", timeout_s))
 
     def positions(self, account_id: str, timeout_s: float | None) -> Flow[list[Position]]:

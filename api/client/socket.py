@@ -53,11 +53,12 @@ _WATCH_S: Final = 0.1
 class SocketSettings:
     """How a `TradingSocket` behaves.
 
-    * `events`: keep the private events for `socket.events`; False skips them undecoded (order entry alone is leaner).
+    * `events`: receive the private events, for `socket.events`; without them order entry is leaner on both sides.
     * `session`: a name that the node knows the stream by; default: a fresh one.
     * `resume_from`: the `event_seq` after which private events are wanted (default: from now on).
     * `frame_bytes_max`: of one outgoing frame; the node's own limit is `[api] frame_bytes_max`.
-    * `in_flight_max`: requests that may be without an answer; `begin` waits while there are as many.
+    * `in_flight_max`: requests that may be without an answer (a node refuses more than 4096 commands of one socket);
+      `begin` waits while there are as many.
     * `reply_timeout_s`: a node that leaves a frame unanswered for so long is left for another.
     * `silence_s`: a node that sends nothing at all for so long is gone (it pings every 5 s).
     """
@@ -66,7 +67,7 @@ class SocketSettings:
     session: str | None = None
     resume_from: int | None = None
     frame_bytes_max: int = 65_536
-    in_flight_max: int = 8_192
+    in_flight_max: int = 4_096
     events_max: int = BUFFER_MAX
     reply_timeout_s: float = 2.0
     silence_s: float = 10.0
@@ -204,10 +205,16 @@ class TradingSocket:
         return await self._ask("query_order", Order, timeout_s, account_id=account_id, order_id=order_id)
 
     async def query_orders(
-        self, account_id: str, *, page: int = 1, page_size: int = 50, timeout_s: float | None = None
+        self,
+        account_id: str,
+        *,
+        alive: bool | None = None,
+        page: int = 1,
+        page_size: int = 50,
+        timeout_s: float | None = None,
     ) -> OrderPage:
         return await self._ask(
-            "query_orders", OrderPage, timeout_s, account_id=account_id, page=page, page_size=page_size
+            "query_orders", OrderPage, timeout_s, account_id=account_id, alive=alive, page=page, page_size=page_size
         )
 
     async def query_trades(
@@ -363,6 +370,7 @@ class TradingSocket:
                 assert self._nursery is not None
                 self._nursery.start_soon(self._settle, ticket, index, refusal)
                 continue
+            refusal.after_unknown = index in ticket.unknown
             results[index] = refusal
             ticket.open -= 1
         ticket.todo = again
@@ -508,7 +516,7 @@ class TradingSocket:
                 None,
                 token=self._client.session.token,
                 session=self._session_name,
-                resume_from=self.events.seq,
+                resume_from=self.events.seq if self.settings.events else None,
             )
         )
         while True:
@@ -535,6 +543,8 @@ class TradingSocket:
         self.url = url
         self._client.route.good()
         self._link = link
+        if not self.settings.events:
+            self._tell(wire.message("unsubscribe", self._next_number(), channels=["account"]))
         for mirror in self._books.values():
             self._subscribe_again(mirror)
         for ticket in list(self._tickets.values()):
@@ -590,8 +600,9 @@ class TradingSocket:
             if ticket is not None:
                 raise _Lost(f"{len(messages)} replies to a frame of {len(ticket.todo)} messages")
         for message in messages:
-            if isinstance(message, wire.Event | wire.Skipped):
-                self.events.take(message)
+            if isinstance(message, wire.Event):
+                if self.settings.events:
+                    self.events.take(message)
             elif isinstance(message, wire.BookDelta | wire.BookSnapshot):
                 self._book(message)
             elif isinstance(message, wire.LeaderChange):
@@ -622,17 +633,24 @@ class TradingSocket:
             self._subscribe_again(mirror)
 
     def _subscribe_again(self, mirror: BookMirror) -> None:
-        assert self._link is not None
-        self._number += 1
-        self._link.send(
-            wire.message(
-                "subscribe",
-                self._number - 1,
-                channels=["orderbook"],
-                instruments=[mirror.instrument_id],
-                depth=mirror.depth,
-            )
+        """Ask for a fresh snapshot, whose deltas follow."""
+        instruments = [mirror.instrument_id]
+        number = self._next_number()
+        self._tell(
+            wire.message("subscribe", number, channels=["orderbook"], instruments=instruments, depth=mirror.depth)
         )
+
+    def _tell(self, message: bytes) -> None:
+        """Send what belongs to this connection alone."""
+        assert self._link is not None
+        try:
+            self._link.send(message)
+        except LinkLost:
+            pass  # the reader is about to find out
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number - 1
 
     # ------------------------------------------------------------ time
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import trio
 
-from api.client.wire import Event, Reset, Skipped
+from api.client.wire import Event, Reset
 
 BUFFER_MAX: Final = 10_000
 
@@ -41,7 +41,7 @@ class PrivateEvents:
         if self.seq is None:
             self.seq = event_seq
 
-    def take(self, event: Event | Skipped) -> None:
+    def take(self, event: Event) -> None:
         """The next event from the connection. Raises Gap where it does not follow."""
         if isinstance(event, Reset):
             self.seq = event.event_seq
@@ -59,8 +59,7 @@ class PrivateEvents:
             # Resuming from `seq` brought the same hole again: the node does not have these events.
             self._reset(event.prev_seq, f"events {seq + 1} to {event.prev_seq} are lost")
         self.seq = event.event_seq
-        if not isinstance(event, Skipped):
-            self._push(event)
+        self._push(event)
 
     def close(self, reason: BaseException) -> None:
         """Nothing more will come: readers drain the buffer, then get `reason`."""

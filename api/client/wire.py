@@ -133,20 +133,15 @@ class AccountEvent(Account, tag="account_update", tag_field="type", kw_only=True
 
 
 class SkippedTrade(Message, tag="trade"):
-    """A private event for somebody who does not read them: its place in the sequence is all that is decoded."""
-
-    event_seq: int
-    prev_seq: int
+    """A private event for somebody who does not want them: one that was on its way while he said so."""
 
 
 class SkippedOrder(Message, tag="order_status"):
-    event_seq: int
-    prev_seq: int
+    """Likewise."""
 
 
 class SkippedAccount(Message, tag="account_update"):
-    event_seq: int
-    prev_seq: int
+    """Likewise."""
 
 
 class Reset(Message, tag="reset"):
@@ -205,7 +200,7 @@ Incoming = _Common | TradeEvent | OrderEvent | AccountEvent | Skipped
 
 
 class MessageDecoder:
-    """Reads text frames, one message or an array of them. `events` False decodes private events only as `Skipped`."""
+    """Reads text frames, one message or an array of them. `events` False leaves private events undecoded."""
 
     def __init__(self, *, events: bool) -> None:
         union: Any = _Common | TradeEvent | OrderEvent | AccountEvent if events else _Common | Skipped

@@ -6,12 +6,11 @@ import pytest
 import trio
 
 from api.client.stream import Gap, PrivateEvents
-from api.client.wire import Reset, SkippedOrder
+from api.client.wire import Reset
+from tests.client.samples import account_event
 
 
 def event(seq: int, prev: int | None = None):
-    from tests.client.samples import account_event
-
     return account_event(seq, seq - 1 if prev is None else prev)
 
 
@@ -88,14 +87,6 @@ async def test_a_waiting_reader_wakes_for_an_event_and_ends_with_the_stream(nurs
     events.close(StopAsyncIteration())
     await trio.testing.wait_all_tasks_blocked()
     assert seen == [1, "end"]
-
-
-async def test_skipped_events_keep_the_place_and_fill_no_buffer():
-    events = PrivateEvents(1)
-    events.start(0)
-    for seq in range(1, 50):
-        events.take(SkippedOrder(seq, seq - 1))
-    assert events.seq == 49 and len(events) == 0
 
 
 def test_a_buffer_without_room_is_refused():
