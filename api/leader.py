@@ -1,0 +1,64 @@
+"""Who leads, as this node knows it, and what a node that does not lead answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from api.errors import ApiError, from_consensus
+from api.ports import ReplicaPort
+from consensus.errors import ConsensusError, NoQuorum, NotLeader
+from consensus.ports import Role
+
+
+class Leadership:
+    """Follows the replica's role. `on_lost` callbacks run on the trio thread when this node stops leading."""
+
+    def __init__(self, node: str, replica: ReplicaPort) -> None:
+        self._node = node
+        self._replica = replica
+        status = replica.status()
+        self.role: Role = status.role
+        self.leader: str | None = status.leader
+        self.term = status.term
+        self._on_lost: list[Callable[[], None]] = []
+        replica.add_role_listener(self._changed)
+
+    @property
+    def leads(self) -> bool:
+        return self.role == "leader"
+
+    def on_lost(self, callback: Callable[[], None]) -> None:
+        self._on_lost.append(callback)
+
+    def _changed(self, role: Role, leader: str | None, term: int) -> None:
+        led, lead_term = self.leads, self.term
+        self.role, self.leader, self.term = role, leader, term
+        if led and (role != "leader" or term != lead_term):
+            for callback in self._on_lost:
+                callback()
+
+    def url(self, node: str) -> str | None:
+        """Where a member's front door is."""
+        for member in self._replica.status().members:
+            if member.name == node:
+                return member.api_url
+        return None
+
+    def body(self) -> dict[str, str] | None:
+        """{id, url} of the leader; None while nobody is known to lead."""
+        if self.leader is None:
+            return None
+        url = self.url(self.leader)
+        return {"id": self.leader, "url": url} if url is not None else None
+
+    def error(self, error: ConsensusError) -> ApiError:
+        return from_consensus(error, self.body())
+
+    def require(self) -> None:
+        """Raises Unavailable: NOT_LEADER, or NO_QUORUM where this node hears no majority to have a leader with."""
+        if self.leads:
+            return
+        status = self._replica.status()
+        if self.leader is None and status.reachable < status.quorum:
+            raise self.error(NoQuorum(status.reachable, len(status.members), status.quorum))
+        raise self.error(NotLeader(self.leader, self.term))
