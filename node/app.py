@@ -1,0 +1,203 @@
+"""The composition root: one node, from its configuration to its end.
+
+    machine ← replica (commits, applies) → tape, hub, meter (observe) → front door
+
+One root nursery holds the replica, the front door and the genesis task; the first failure of any of them ends the node.
+Start: state machine, replica (listens, replays its log), front door. End: the front door first, which tells its sockets
+that the node goes away; then the replica, which answers whatever still waits, syncs and closes its log.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import random
+import signal
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from typing import Final
+
+import trio
+
+from api.ports import ApiContext, ApiSettings
+from api.server import serve_api
+from api.tokens import TokenKeys
+from api.ws.hub import Hub
+from consensus.errors import Fatal
+from consensus.ports import Role
+from consensus.replica import Replica, ReplicaConfig
+from node import entropy, genesis
+from node.clock import Clock, SystemClock
+from node.config import ClusterConfig
+from node.exchange.events import Event
+from node.exchange.machine import Machine
+from node.logs import RoleLog, fields
+from node.market.tape import Tape
+from node.meter import OrderMeter
+from node.secrets import Administrator, load_administrator, load_signing_keys
+
+log = logging.getLogger(__name__)
+
+EXIT_FATAL: Final = 70  # EX_SOFTWARE: going on could lose or fork acknowledged data; the log says what to do
+# The objects of the state live long: collect seldom, and look at all of them hardly ever (design/performance.md).
+GC_THRESHOLDS: Final = (100_000, 50, 1_000)
+
+
+class ExchangeStateMachine:
+    """The exchange as consensus applies it, with the views that watch it. Observers run in `apply`, and never wait."""
+
+    def __init__(self, machine: Machine, tape: Tape, hub: Hub, meter: OrderMeter) -> None:
+        self._machine = machine
+        self._tape = tape
+        self._hub = hub
+        self._meter = meter
+
+    def apply(self, index: int, term: int, time_ns: int, commands: Sequence[bytes]) -> list[list[Event]]:
+        results = self._machine.apply(index, time_ns, commands)
+        self._tape.observe(index, time_ns, results)
+        self._hub.observe(index, time_ns, self._machine.digest(), results)
+        self._meter.observe(results)
+        return results
+
+    def digest(self) -> bytes:
+        return self._machine.digest()
+
+
+class Node:
+    """All parts of one node, built and not yet running."""
+
+    def __init__(self, config: ClusterConfig, name: str, *, clock: Clock, rng: random.Random) -> None:
+        """Raises SecretsError if `qaexchange init` has not been run."""
+        self._config = config
+        self._node = config.node(name)
+        self._administrator: Administrator = load_administrator(config)
+        keys = load_signing_keys(config)
+        self.machine = Machine()
+        tape, hub, meter = Tape(), Hub(self.machine), OrderMeter(clock)
+        raft = config.raft
+        self.replica = Replica(
+            ReplicaConfig(
+                node=name,
+                cluster=config.id,
+                members=config.members(),
+                data_dir=config.node_dir(name),
+                heartbeat_ms=raft.heartbeat_ms,
+                election_min_ms=raft.election_min_ms,
+                election_max_ms=raft.election_max_ms,
+                entry_commands_max=raft.entry_commands_max,
+                entry_bytes_max=raft.entry_bytes_max,
+                entries_in_flight_max=raft.entries_in_flight_max,
+                waiting_max=raft.waiting_commands_max,
+                submit_timeout_ms=raft.submit_timeout_ms,
+            ),
+            ExchangeStateMachine(self.machine, tape, hub, meter),
+            clock_ns=clock.wall_ns,
+            rng=rng,
+        )
+        self.context = ApiContext(
+            node=name,
+            cluster=config.id,
+            machine=self.machine,
+            tape=tape,
+            hub=hub,
+            replica=self.replica,
+            settings=ApiSettings(
+                token_hours=config.api.token_hours,
+                body_bytes_max=config.api.body_bytes_max,
+                frame_bytes_max=config.api.frame_bytes_max,
+                heartbeat_seconds=config.api.heartbeat_seconds,
+                connections_max=config.api.connections_max,
+                allowed_origins=config.api.allowed_origins,
+                self_service_funding=config.accounts.self_service_funding,
+            ),
+            keys=TokenKeys(keys.active, keys.keys),
+            clock=clock,
+            random_bytes=entropy.random_bytes,
+            orders_per_second=meter.per_second,
+        )
+        self._role_changed = trio.Event()
+        self.replica.add_role_listener(RoleLog(name).changed)
+        self.replica.add_role_listener(self._on_role)
+
+    def _on_role(self, role: Role, leader: str | None, term: int) -> None:
+        self._role_changed.set()
+
+    async def run(self, stop: trio.Event, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run until `stop`; started once it listens for peers and clients. Raises Fatal, OSError."""
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self.replica.run)
+            nursery.start_soon(self._freeze)
+            nursery.start_soon(self._genesis)
+            async with trio.open_nursery() as door:  # ends first: no request meets a replica that has gone
+                await door.start(partial(serve_api, self.context, host=self._node.api.host, port=self._node.api.port))
+                log.info(
+                    "listens",
+                    extra=fields(
+                        api=self._node.api_url, raft=self._node.raft, data=self._config.node_dir(self._node.name)
+                    ),
+                )
+                task_status.started()
+                await stop.wait()
+                door.cancel_scope.cancel()
+            nursery.cancel_scope.cancel()
+
+    async def _freeze(self) -> None:
+        """What the replayed log has built lives long: the collector need not look at it again."""
+        await self.replica.wait_ready()
+        gc.collect()
+        gc.freeze()
+
+    async def _genesis(self) -> None:
+        """Whenever this node leads, see to it that the exchange has its beginning."""
+        instruments = [instrument.command() for instrument in self._config.instruments]
+        while True:
+            await self._role_changed.wait()
+            self._role_changed = trio.Event()
+            while self.replica.status().role == "leader":
+                if self.replica.status().can_commit and await genesis.propose(
+                    self.replica, self.machine, instruments, self._administrator
+                ):
+                    break
+                await trio.sleep(0.05)
+
+
+def run_node(config: ClusterConfig, name: str) -> int:
+    """Be the node `name` until SIGTERM or SIGINT; returns the exit status. Raises SecretsError."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    node = Node(config, name, clock=SystemClock(), rng=random.SystemRandom())
+    try:
+        trio.run(_until_signalled, node)
+    except BaseException as error:
+        failure = _first(error, Fatal) or _first(error, OSError)
+        if failure is None:
+            raise
+        log.critical("stops", extra=fields(why=failure))
+        return EXIT_FATAL if isinstance(failure, Fatal) else 1
+    log.info("stopped")
+    return 0
+
+
+async def _until_signalled(node: Node) -> None:
+    stop = trio.Event()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(node.run, stop)
+            nursery.start_soon(_announce, signals, stop)
+
+
+async def _announce(signals: AsyncIterator[int], stop: trio.Event) -> None:
+    async for number in signals:
+        log.info("asked to stop", extra=fields(signal=signal.Signals(number).name))
+        stop.set()
+        return
+
+
+def _first(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The first error of a kind in a tree of exception groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            found = _first(inner, kind)
+            if found is not None:
+                return found
+        return None
+    return error if isinstance(error, kind) else None
