@@ -121,7 +121,7 @@ async def _run(config: ClusterConfig, console: Console, screen: Screen, demo: bo
         try:
             async with cluster:
                 await cluster.wait_until_ready(READY_TIMEOUT_S)
-                await _trade_and_show(cluster, screen, demo, seconds)
+                await _trade_and_show(cluster, console, screen, demo, seconds)
         finally:
             say(console, "Stopped.")
         nursery.cancel_scope.cancel()
@@ -138,26 +138,34 @@ async def _cancel_on_signal(
             scope.cancel()
 
 
-async def _trade_and_show(cluster: LocalCluster, screen: Screen, demo: bool, seconds: float | None) -> None:
+async def _trade_and_show(
+    cluster: LocalCluster, console: Console, screen: Screen, demo: bool, seconds: float | None
+) -> None:
     """Let the demo traders trade, and show the cluster every second, for `seconds` or until cancelled.
 
     The traders leave before the nodes do, so that the end of the cluster is no error of theirs.
     """
     until = trio.current_time() + (math.inf if seconds is None else seconds)
     traders: DemoTraders | None = None
-    async with trio.open_nursery() as nursery, Observer(cluster.config) as observer:
-        if demo and cluster.config.demo.traders:
-            traders = DemoTraders(cluster.config)
-            nursery.start_soon(traders.run)
-        with screen:
-            while True:
-                overview = await observer.look()
-                screen.show(overview, _dead(cluster, overview), traders.lines() if traders is not None else [])
-                due = trio.current_time() + LOOK_EVERY_S
-                if due > until:
-                    break
-                await trio.sleep_until(due)
-        nursery.cancel_scope.cancel()
+    foreign: list[str] = []
+    try:
+        async with trio.open_nursery() as nursery, Observer(cluster.config) as observer:
+            if demo and cluster.config.demo.traders:
+                traders = DemoTraders(cluster.config)
+                nursery.start_soon(traders.run)
+            with screen:
+                while True:
+                    overview = await observer.look()
+                    foreign = [view.node for view in overview.views if not cluster.is_running(view.node)]
+                    screen.show(overview, _dead(cluster, overview), traders.lines() if traders is not None else [])
+                    due = trio.current_time() + LOOK_EVERY_S
+                    if due > until:
+                        break
+                    await trio.sleep_until(due)
+            nursery.cancel_scope.cancel()
+    finally:
+        for name in foreign:
+            say(console, f"{name} was started by another `qaexchange serve`, and goes on running.")
 
 
 def _hint(overview: Overview) -> str:

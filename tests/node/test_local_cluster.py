@@ -221,3 +221,44 @@ async def test_up_makes_secrets_where_there_are_none(tmp_path):
     command = [sys.executable, "-m", "node", "up", "--plain", "--no-demo", "--once", "--config", str(config.path)]
     done = await trio.run_process(command, capture_stdout=True)
     assert re.search(rb"Administrator: admin   password: \S+\n", done.stdout)
+
+
+async def test_up_shows_a_killed_node_down_and_sees_it_again(tmp_path):
+    config = LocalCluster.temporary(tmp_path).config
+    command = [sys.executable, "-m", "node", "up", "--plain", "--config", str(config.path)]
+    serve = [sys.executable, "-m", "node", "serve", "--node", "n2", "--config", str(config.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as up:
+        assert up.stdout is not None
+
+        async def read_until(pattern: str) -> str:
+            with trio.fail_after(60):
+                while not re.search(pattern, line := await trio.to_thread.run_sync(up.stdout.readline)):
+                    assert line, "up ended by itself"
+            return line
+
+        await read_until(r"; demo traders: 4 trading, .* [1-9]\d* acknowledged")
+        os.kill(child_of(up.pid, "n2"), signal.SIGKILL)
+        way_back = await read_until(r"^n2 ended with signal SIGKILL; ")
+        assert way_back.endswith(f"serve --node n2 --config {config.path}\n")
+        await read_until(r"; n2 down \(not running\); ")
+        with subprocess.Popen(serve, stderr=subprocess.DEVNULL) as other:
+            await read_until(r"; n2 (follower|leader) term=")
+            up.send_signal(signal.SIGINT)
+            rest = await trio.to_thread.run_sync(up.stdout.read)
+            assert other.poll() is None
+            other.terminate()
+    assert up.returncode == 0
+    assert "n2 was started by another `qaexchange serve`, and goes on running." in rest
+
+
+def child_of(parent: int, node: str) -> int:
+    """The pid of the process that `parent` runs for a node."""
+    for path in Path("/proc").iterdir():
+        try:
+            status = (path / "stat").read_text().rpartition(")")[2].split()
+            words = (path / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if int(status[1]) == parent and node.encode() in words:
+            return int(path.name)
+    raise AssertionError(f"process {parent} runs no {node}")
