@@ -22,6 +22,7 @@ from typing import Final, TypeVar
 import bcrypt
 import msgspec
 
+from api.passwords import ROUNDS
 from node import entropy
 from node.config import ClusterConfig
 from node.errors import SecretsError
@@ -29,7 +30,6 @@ from node.errors import SecretsError
 KEY_BYTES_MIN: Final = 32  # RFC 7518 3.2: an HS256 key is at least as long as its hash
 KEYS_MAX: Final = 8
 FILE_BYTES_MAX: Final = 65_536
-BCRYPT_ROUNDS: Final = 12
 ADMIN_USERNAME: Final = "admin"
 _BCRYPT: Final = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 
@@ -81,7 +81,7 @@ def initialise(config: ClusterConfig) -> str:
     password = entropy.random_password()
     kid = entropy.random_bytes(6).hex()
     keys = _KeysFile(active=kid, keys={kid: _to_text(entropy.random_bytes(KEY_BYTES_MIN))})
-    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode()
+    hashed = bcrypt.hashpw(password.encode(), bcrypt.gensalt(ROUNDS)).decode()
     building = target.with_name(f"{target.name}.{entropy.random_bytes(6).hex()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
