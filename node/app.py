@@ -56,7 +56,7 @@ class ExchangeStateMachine:
         results = self._machine.apply(index, time_ns, commands)
         self._tape.observe(index, time_ns, results)
         self._hub.observe(index, time_ns, self._machine.digest(), results)
-        self._meter.observe(results)
+        self._meter.observe(time_ns, results)
         return results
 
     def digest(self) -> bytes:

@@ -87,7 +87,9 @@ class RoleLog:
         elif was == "leader":
             log.warning("stepped down", extra=fields(term=term, leader=leader or "unknown"))
         elif role == "candidate":
-            if was != "candidate":
+            if was is None:
+                log.info("looks for a leader", extra=fields(term=term))
+            elif was != "candidate":
                 log.warning("no leader heard: stands for election", extra=fields(term=term))
         elif leader is None:
             if known is not None:

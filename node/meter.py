@@ -17,11 +17,15 @@ class OrderMeter:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._started_wall_ns = clock.wall_ns()
         self._started_s = clock.monotonic_ns() // 10**9
         self._seconds: deque[tuple[int, int]] = deque(maxlen=WINDOW_S + 1)  # (second, orders accepted in it)
         self.total = 0
 
-    def observe(self, results: Sequence[Sequence[Event]]) -> None:
+    def observe(self, time_ns: int, results: Sequence[Sequence[Event]]) -> None:
+        """One applied entry, stamped `time_ns`. Entries from before this process started are a replay: not counted."""
+        if time_ns < self._started_wall_ns:
+            return
         orders = 0
         for events in results:
             if type(events[0]) is OrderAccepted:
