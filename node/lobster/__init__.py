@@ -6,7 +6,21 @@ then be true (the fills of a `Place`, the levels of a `CheckBook`). A book that 
 difference.
 """
 
-from node.lobster.convert import read_day
+from node.lobster.convert import Day, open_day, read_day
 from node.lobster.steps import BUY, SELL, Cancel, CheckBook, Fill, Level, LobsterError, Place, Reduce, Step
 
-__all__ = ["BUY", "SELL", "Cancel", "CheckBook", "Fill", "Level", "LobsterError", "Place", "Reduce", "Step", "read_day"]
+__all__ = [
+    "BUY",
+    "SELL",
+    "Cancel",
+    "CheckBook",
+    "Day",
+    "Fill",
+    "Level",
+    "LobsterError",
+    "Place",
+    "Reduce",
+    "Step",
+    "open_day",
+    "read_day",
+]

@@ -42,15 +42,30 @@ PASSED_OVER: Final[dict[str, frozenset[int]]] = {
 }
 
 
-def read_day(directory: Path, rows_max: int | None = None) -> Iterator[Step]:
-    """The steps of the recorded day, of its first `rows_max` events if given. Streams the book file.
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A recorded day, opened: its first row, how many it has (of those asked for), its steps, to be taken once."""
 
-    Raises LobsterError, at the first call of `next` or where the flaw stands.
+    first_row: int
+    rows: int
+    steps: Iterator[Step]
+
+
+def open_day(directory: Path, rows_max: int | None = None) -> Day:
+    """Read the messages of a day, of its first `rows_max` events if given; the books are read as the steps are taken.
+
+    Raises LobsterError, here or where the flaw stands.
     """
     files = find_files(directory)
-    return _Converter(
-        files.messages.name, read_messages(files.messages), PASSED_OVER.get(files.stem, frozenset())
-    ).steps(files.books, rows_max)
+    messages = read_messages(files.messages)
+    converter = _Converter(files.messages.name, messages, PASSED_OVER.get(files.stem, frozenset()))
+    rows = converter.rows if rows_max is None else min(converter.rows, rows_max)
+    return Day(converter.first_row, rows, converter.steps(files.books, rows))
+
+
+def read_day(directory: Path, rows_max: int | None = None) -> Iterator[Step]:
+    """The steps alone."""
+    yield from open_day(directory, rows_max).steps
 
 
 @dataclass(slots=True)
@@ -146,9 +161,18 @@ class _Converter:
         for lives in self._unannounced.values():
             lives.sort(key=lambda life: (life.recorded_id, life.first_row))
 
-    def steps(self, book_file: Path, rows_max: int | None) -> Iterator[Step]:
+    @property
+    def first_row(self) -> int:
+        return self._start
+
+    @property
+    def rows(self) -> int:
+        """Events from the first row on."""
+        return len(self._messages) - self._start
+
+    def steps(self, book_file: Path, rows: int) -> Iterator[Step]:
         messages = self._messages
-        end = len(messages) if rows_max is None else min(len(messages), self._start + rows_max)
+        end = self._start + rows
         books = read_books(book_file)
         visible = Book((), ())
         for book in islice(books, self._start):
@@ -174,7 +198,7 @@ class _Converter:
             yield CheckBook(last, now.asks, now.bids)
             visible = now
             row = last + 1
-        if rows_max is None and next(books, None) is not None:
+        if end == len(messages) and next(books, None) is not None:
             raise LobsterError(f"{book_file.name} goes on after row {len(messages) - 1}, where {self._name} ends")
 
     # events

@@ -9,7 +9,6 @@ from node.exchange.commands import (
     CancelOrder,
     Command,
     Deposit,
-    ListInstrument,
     ModifyOrder,
     OpenAccount,
     PlaceOrder,
@@ -18,33 +17,10 @@ from node.exchange.commands import (
 from node.exchange.types import AccountType, Offset, PriceType, TimeCondition
 from node.lobster import Cancel, Place, Reduce
 from node.replay.cast import Cast
+from node.replay.instrument import INSTRUMENT_ID, listing
 
-INSTRUMENT_ID: Final = "SIM.GOOG"
 DEPOSIT_UNITS: Final = 10**14  # ten thousand million: the day turns over four hundred million dollars
 UNUSABLE_HASH: Final = "!"  # a password hash that no password has
-
-GOOG: Final = ListInstrument(
-    instrument_id=INSTRUMENT_ID,
-    name="GOOG 2012-06-21",
-    product="GOOG",
-    volume_multiple=1,
-    tick_units=100,  # a cent
-    pre_settlement_ticks=57_774,
-    upper_limit_ticks=115_548,
-    lower_limit_ticks=1,
-    volume_min=1,
-    volume_max=1_000_000,
-    margin_long_rate=100_000_000,  # 10 %
-    margin_long_amount=0,
-    margin_short_rate=100_000_000,
-    margin_short_amount=0,
-    open_rate=10_000,  # 0.001 %
-    open_amount=0,
-    close_rate=10_000,
-    close_amount=0,
-    close_today_rate=10_000,
-    close_today_amount=0,
-)
 
 
 def account_id(number: int) -> str:
@@ -52,9 +28,9 @@ def account_id(number: int) -> str:
     return f"ACC_{number + 1:08d}"
 
 
-def prologue(cast: Cast, instrument: ListInstrument = GOOG) -> Iterator[Command]:
+def prologue(cast: Cast) -> Iterator[Command]:
     """List the instrument, register the cast and fund its accounts, on a fresh machine."""
-    yield instrument
+    yield listing()
     for player in cast.players:
         yield RegisterUser(player.name, UNUSABLE_HASH)
         for number in player.accounts:
@@ -65,9 +41,8 @@ def prologue(cast: Cast, instrument: ListInstrument = GOOG) -> Iterator[Command]
 class Script:
     """Turns steps into commands for a fresh machine, whose order ids are known in advance: 1, 2, 3, …"""
 
-    def __init__(self, cast: Cast, instrument_id: str = INSTRUMENT_ID) -> None:
+    def __init__(self, cast: Cast) -> None:
         self._cast = cast
-        self._instrument_id = instrument_id
         self._owners: list[str] = [""]  # account by order
 
     def command(self, step: Place | Reduce | Cancel) -> Command:
@@ -77,7 +52,7 @@ class Script:
             self._owners.append(owner)
             return PlaceOrder(
                 account_id=owner,
-                instrument_id=self._instrument_id,
+                instrument_id=INSTRUMENT_ID,
                 direction=step.direction,
                 offset=Offset.OPEN,
                 volume=step.volume,

@@ -20,10 +20,13 @@ DIFFERENCES_MAX: Final = 20  # kept word by word; all are counted
 LEVELS: Final = 10
 
 
+OrderId = int | str  # as the exchange names orders; only equality matters
+
+
 class Hit(NamedTuple):
     """One trade of an incoming order, as the exchange reports it."""
 
-    maker_id: int  # the resting order
+    maker_id: OrderId | None  # the resting order; None: the exchange did not say which
     price_ticks: int
     volume: int
 
@@ -41,7 +44,7 @@ class Tally:
     fills_equal: int = 0
     books: int = 0
     books_equal: int = 0
-    published: int = 0
+    published: int = 0  # books that the exchange published
     published_equal: int = 0
     different: int = 0
     differences: list[str] = field(default_factory=list)
@@ -59,23 +62,23 @@ class RebuiltBook:
     """Lots by price and by order, from what the exchange answered. Refuses what cannot be (`ValueError`)."""
 
     def __init__(self) -> None:
-        self._orders: dict[int, list[int]] = {}  # order id -> [direction, price, left]
+        self._orders: dict[OrderId, list[int]] = {}  # order id -> [direction, price, left]
         self._volumes: dict[int, SortedDict] = {BUY: SortedDict(), SELL: SortedDict()}
 
     def __len__(self) -> int:
         return len(self._orders)
 
-    def rest(self, order_id: int, direction: int, price_ticks: int, volume: int) -> None:
+    def rest(self, order_id: OrderId, direction: int, price_ticks: int, volume: int) -> None:
         if order_id in self._orders:
             raise ValueError(f"order {order_id} rests already")
         self._orders[order_id] = [direction, price_ticks, volume]
         volumes = self._volumes[direction]
         volumes[price_ticks] = volumes.get(price_ticks, 0) + volume
 
-    def take(self, order_id: int, volume: int) -> None:
+    def take(self, order_id: OrderId | None, volume: int) -> None:
         """Lower what an order has left; at nothing it is gone."""
-        order = self._orders.get(order_id)
-        if order is None:
+        order = None if order_id is None else self._orders.get(order_id)
+        if order is None or order_id is None:
             raise ValueError(f"order {order_id} does not rest")
         direction, price_ticks, left = order
         if volume > left:
@@ -90,8 +93,8 @@ class RebuiltBook:
         else:
             volumes[price_ticks] -= volume
 
-    def left(self, order_id: int) -> int:
-        order = self._orders.get(order_id)
+    def left(self, order_id: OrderId | None) -> int:
+        order = None if order_id is None else self._orders.get(order_id)
         return order[2] if order is not None else 0
 
     def levels(self, direction: int, levels: int = LEVELS) -> tuple[Level, ...]:
@@ -106,13 +109,9 @@ class Judge:
     def __init__(self) -> None:
         self.tally = Tally()
         self.book = RebuiltBook()
-        self._ids: dict[int, int] = {}  # order of the recording -> order id of the exchange, while it may be named
+        self._ids: dict[int, OrderId] = {}  # order of the recording -> order of the exchange
 
-    def order_id(self, order: int) -> int:
-        """The exchange's id of an order of the recording. Raises KeyError if the exchange never accepted it."""
-        return self._ids[order]
-
-    def placed(self, step: Place, order_id: int, hits: Sequence[Hit], resting: int) -> None:
+    def placed(self, step: Place, order_id: OrderId, hits: Sequence[Hit], resting: int) -> None:
         """The exchange accepted an order, traded it as `hits` say and left `resting` lots of it in the book."""
         tally = self.tally
         tally.orders += 1
@@ -125,7 +124,7 @@ class Judge:
                 self.book.rest(order_id, step.direction, step.price_ticks, resting)
         except ValueError as error:
             problem = str(error)
-        expected = [Hit(self._ids.get(fill.order, 0), fill.price_ticks, fill.volume) for fill in step.fills]
+        expected = [Hit(self._ids.get(fill.order), fill.price_ticks, fill.volume) for fill in step.fills]
         got = list(hits)
         tally.fills += len(expected)
         tally.fills_equal += sum(a == b for a, b in zip(expected, got, strict=False))
@@ -143,7 +142,7 @@ class Judge:
     def reduced(self, step: Reduce, left: int) -> None:
         """The exchange lowered an order's volume so that `left` lots rest."""
         self.tally.reductions += 1
-        self._lower(step.row, step.order, self.book.left(self._ids.get(step.order, 0)) - left)
+        self._lower(step.row, step.order, self.book.left(self._ids.get(step.order)) - left)
         if left != step.left:
             self.tally.differ(f"row {step.row}: {left} lots rest after the reduction; recorded {step.left}")
 
@@ -177,12 +176,12 @@ class Judge:
 
     def _lower(self, row: int, order: int, volume: int) -> None:
         try:
-            self.book.take(self._ids.get(order, 0), volume)
+            self.book.take(self._ids.get(order), volume)
         except ValueError as error:
             self.tally.differ(f"row {row}: {error}")
 
 
-def _words(items: Sequence[tuple[int, ...]]) -> str:
+def _words(items: Sequence[tuple[Any, ...]]) -> str:
     """Levels as price x volume, hits as volume @ price of the resting order."""
     if not items:
         return "nothing"

@@ -57,7 +57,7 @@ def test_a_refused_command_and_an_impossible_answer_are_differences() -> None:
     judge.cancelled(Cancel(6, 9, left=5), 5)
     assert "refused: INSUFFICIENT_FUNDS" in judge.tally.differences[0]
     assert "order 901 has 5 left, not 6" in judge.tally.differences[1]
-    assert "order 0 does not rest" in judge.tally.differences[3]
+    assert "order None does not rest" in judge.tally.differences[3]
     assert (judge.tally.fills, judge.tally.fills_equal) == (2, 0)
 
 

@@ -18,7 +18,8 @@ from node.exchange.machine import Machine
 from node.exchange.types import CancelReason, Direction
 from node.lobster import BUY, SELL, Cancel, CheckBook, Level, Place, Reduce, Step, read_day
 from node.replay.cast import Cast
-from node.replay.direct import INSTRUMENT_ID, Script, prologue
+from node.replay.direct import Script, prologue
+from node.replay.instrument import INSTRUMENT_ID
 from node.replay.judge import Hit, Judge, RebuiltBook, Tally
 
 ENTRY_COMMANDS = 512
