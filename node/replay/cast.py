@@ -29,6 +29,7 @@ class Player:
     number: int
     name: str  # the kind and a number: "maker1"
     accounts: range
+    rests: bool  # whether its orders may rest, and be hit
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Cast:
         for share in range(users):
             first = self.players[-1].accounts.stop if self.players else 0
             size = accounts // users + (share < accounts % users)
-            player = Player(len(self.players), f"{kind}{share + 1}", range(first, first + size))
+            player = Player(len(self.players), f"{kind}{share + 1}", range(first, first + size), kind != "taker")
             self.players.append(player)
             seats.extend(Seat(player.number, account) for account in player.accounts)
         return seats

@@ -141,8 +141,7 @@ async def assemble(urls: Sequence[str], cast: Cast) -> AsyncIterator[Company]:
             raise ReplayError(f"the accounts of the replay could not be opened: {group.exceptions[0]}") from None
         actors = []
         for player, client in zip(cast.players, clients, strict=True):
-            # IOC orders never rest: nobody asks what the takers' streams say.
-            settings = SocketSettings(events=not player.name.startswith("taker"))
+            settings = SocketSettings(events=player.rests)  # nobody asks what the takers' streams say
             socket = await stack.enter_async_context(client.open_socket(settings))
             actors.append(Actor(player, client, socket, accounts[player.number]))
         yield Company(actors)

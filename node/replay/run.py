@@ -161,7 +161,7 @@ class Replay:
         watch = BookWatch(company.actors[0].client, INSTRUMENT_ID, TICK, self._trail.published)
         async with trio.open_nursery() as nursery:
             for actor in company.actors:
-                if actor.socket.settings.events:
+                if actor.player.rests:
                     nursery.start_soon(company.listen, actor)
             await nursery.start(watch.run)
             send, receive = trio.open_memory_channel[tuple[Frame, list[Any]]](FRAMES_UNJUDGED_MAX)
