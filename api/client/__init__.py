@@ -4,6 +4,7 @@
 """
 
 from api.client.book import BookMirror
+from api.client.conversation import SocketSettings
 from api.client.errors import (
     BadRequest,
     ClientError,
@@ -45,7 +46,7 @@ from api.client.models import (
     User,
 )
 from api.client.rest import SyncClient, TrioClient
-from api.client.socket import SocketSettings, TradingSocket
+from api.client.socket import TradingSocket
 from api.client.ticket import Ticket
 from api.client.wire import AccountEvent, OrderEvent, Reset, TradeEvent
 

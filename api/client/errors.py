@@ -15,7 +15,8 @@
     └── SocketClosed          the TradingSocket was closed by this program
 
 Every error carries `code` and `name` of the exchange's catalogue (0 and "" where the client itself gave up), `asked`
-(what was asked, with its id) and `advice` (what to do next); `str(error)` shows all of it.
+(what was asked), `sent_id` (the client_order_id or request_id that it was asked with) and `advice` (what to do next);
+`str(error)` shows all of it.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class ClientError(Exception):
         message: str,
         *,
         asked: str = "",
+        sent_id: str = "",
         code: int = 0,
         name: str = "",
         message_zh: str = "",
@@ -78,11 +80,13 @@ class ClientError(Exception):
         retry_after_s: float | None = None,
     ) -> None:
         label = f"{code} {name}: " if code else ""
-        context = f" [{asked}]" if asked else ""
+        what = f"{asked} id={sent_id}" if sent_id else asked
+        context = f" [{what}]" if what else ""
         hint = f"; {self.advice}" if self.advice else ""
         super().__init__(f"{label}{message}{context}{hint}")
         self.message = message
         self.asked = asked
+        self.sent_id = sent_id
         self.code = code
         self.name = name
         self.message_zh = message_zh
@@ -170,6 +174,7 @@ def from_body(
     body: ErrorBody,
     *,
     asked: str,
+    sent_id: str = "",
     status: int | None = None,
     request_id: str | None = None,
     retry_after_s: float | None = None,
@@ -187,6 +192,7 @@ def from_body(
     return kind(
         body.message or body.name or f"error {body.code}",
         asked=asked,
+        sent_id=sent_id,
         code=body.code,
         name=body.name,
         message_zh=body.message_zh,

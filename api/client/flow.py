@@ -27,8 +27,9 @@ class Request:
 
     method: str
     path: str  # with the query string
-    asked: str  # for error messages: the operation and its id, never a secret
+    asked: str  # for error messages: the operation and its objects, never a secret
     body: bytes | None = None
+    sent_id: str = ""  # what makes it happen at most once: its client_order_id or request_id
     mutating: bool = False
     authenticated: bool = True
 
@@ -101,6 +102,7 @@ class Again:
     move_on: bool  # to another node
     leader: str | None = None
     after_ms: float | None = None
+    refusal: errors.ErrorBody | None = None  # what the node said
     limited: errors.ClientError | None = None  # a rate limit: wait exactly `after_ms`, or give up with this
 
 
@@ -114,12 +116,13 @@ class Failed:
 Verdict = Done | Again | Failed
 
 
-def judge(reply: Reply, asked: str, *, mutating: bool) -> Verdict:
+def judge(reply: Reply, request: Request) -> Verdict:
     """What a reply means for the call: the one decision function of both clients.
 
     Follows the node's own `outcome` and `retry`. A read that failed inside the node is not repeated: nothing is at
     stake, and the next one would most likely fail the same way.
     """
+    asked, mutating = request.asked, request.mutating
     try:
         envelope = _decode_envelope(reply.body)
     except msgspec.DecodeError as error:
@@ -134,6 +137,7 @@ def judge(reply: Reply, asked: str, *, mutating: bool) -> Verdict:
     failure = errors.from_body(
         body,
         asked=asked,
+        sent_id=request.sent_id,
         status=reply.status,
         request_id=envelope.request_id,
         retry_after_s=None if after_ms is None else after_ms / 1000,
@@ -146,7 +150,9 @@ def judge(reply: Reply, asked: str, *, mutating: bool) -> Verdict:
     if reply.status == 503 or (body.transient and (mutating or reply.status != 500)):
         unsure = body.outcome == "unknown"
         # An overloaded leader still leads; without a majority, or without an answer of it, another node may do.
-        return Again(body.message, unsure=unsure, move_on=body.code != errors.OVERLOADED, after_ms=after_ms)
+        return Again(
+            body.message, unsure=unsure, move_on=body.code != errors.OVERLOADED, after_ms=after_ms, refusal=body
+        )
     return Failed(failure)
 
 

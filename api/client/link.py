@@ -28,11 +28,15 @@ _logger = logging.getLogger("qaexchange.client.link")
 
 
 class LinkLost(Exception):
-    """The connection is of no use any more. `code` is the close code if the node said one."""
+    """The connection is of no use any more.
 
-    def __init__(self, reason: str, code: int | None = None) -> None:
+    `code` is the close code if there is one; `move_on` is False where the route points to the node to ask next.
+    """
+
+    def __init__(self, reason: str, code: int | None = None, *, move_on: bool = True) -> None:
         super().__init__(f"{reason} (close code {code})" if code is not None else reason)
         self.code = code
+        self.move_on = move_on
 
 
 class Link:

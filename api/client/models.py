@@ -138,6 +138,9 @@ class Login(msgspec.Struct):
     username: str = ""
     roles: list[str] = []
 
+    def __repr__(self) -> str:
+        return f"Login(user_id={self.user_id!r}, username={self.username!r}, roles={self.roles!r})"
+
 
 class Account(msgspec.Struct):
     """The funds of one account (domain.md 6), in the account's currency."""

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import httpx
 import trio
 
+from api.client.conversation import Conversation, SocketSettings
 from api.client.flow import Flow, Lost, Outcome, Pause, Reply, Send
 from api.client.models import (
     Account,
@@ -49,7 +50,7 @@ from api.client.models import (
 )
 from api.client.route import Route
 from api.client.session import Session
-from api.client.socket import SocketSettings, TradingSocket
+from api.client.socket import TradingSocket
 
 T = TypeVar("T")
 
@@ -172,18 +173,18 @@ class TrioClient(_Client):
 
         Raises Unauthenticated without a login, Unavailable if no node leads within the client's `timeout_s`.
         """
-        socket = TradingSocket(self, settings or SocketSettings(), self._ssl_context)
+        conversation = Conversation(self, settings or SocketSettings(), self._ssl_context)
         failure: BaseException | None = None
         async with trio.open_nursery() as nursery:
             try:
-                await nursery.start(socket.run)
-                yield socket
+                await nursery.start(conversation.run)
+                yield TradingSocket(conversation)
             except trio.Cancelled:
                 raise
             except BaseException as error:
                 failure = error  # raised outside: the nursery would wrap it in a group, and it is not the nursery's
             finally:
-                socket.close()
+                conversation.close()
         if failure is not None:
             raise failure
 

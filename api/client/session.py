@@ -153,7 +153,7 @@ class Session:
     ) -> Flow[Account]:
         deadline = self._deadline(timeout_s)
         request_id = request_id or self.new_id()
-        asked = f"open account {account_name!r} request_id={request_id}"
+        asked = f"open account {account_name!r}"
         body = encode(
             {
                 "account_name": account_name,
@@ -162,7 +162,7 @@ class Session:
                 "request_id": request_id,
             }
         )
-        request = Request("POST", "/api/account/open", asked, body, mutating=True)
+        request = Request("POST", "/api/account/open", asked, body, sent_id=request_id, mutating=True)
         done = yield from self._call(request, deadline)
         opened = decode(done.data, _Transfer, asked)
         return (yield from self._account(opened.account_id, deadline))
@@ -172,9 +172,9 @@ class Session:
     ) -> Flow[Receipt]:
         """`verb` is "deposit" or "withdraw"."""
         request_id = request_id or self.new_id()
-        asked = f"{verb} {amount} {account_id} request_id={request_id}"
+        asked = f"{verb} {amount} {account_id}"
         body = encode({"account_id": account_id, "amount": amount, "request_id": request_id})
-        request = Request("POST", f"/api/account/{verb}", asked, body, mutating=True)
+        request = Request("POST", f"/api/account/{verb}", asked, body, sent_id=request_id, mutating=True)
         done = yield from self._call(request, self._deadline(timeout_s))
         if done.receipt is None:
             raise errors.ProtocolError("a mutating call was answered without a receipt", asked=asked)
@@ -195,10 +195,11 @@ class Session:
     # ------------------------------------------------------------ orders
 
     def submit(self, order: NewOrder, timeout_s: float | None) -> Flow[OrderResult]:
+        sent_id = order.client_order_id or self.new_id()
         if not order.client_order_id:
-            order = msgspec.structs.replace(order, client_order_id=self.new_id())
-        asked = f"submit {order.account_id} {order.instrument_id} client_order_id={order.client_order_id}"
-        request = Request("POST", "/api/order/submit", asked, encode(order), mutating=True)
+            order = msgspec.structs.replace(order, client_order_id=sent_id)
+        asked = f"submit {order.account_id} {order.instrument_id}"
+        request = Request("POST", "/api/order/submit", asked, encode(order), sent_id=sent_id, mutating=True)
         return (yield from self._order_call(request, self._deadline(timeout_s)))
 
     def cancel(self, cancel: Cancel, timeout_s: float | None) -> Flow[OrderResult]:
@@ -329,7 +330,8 @@ class Session:
         """Attempts until there is an answer or the deadline passed; the same bytes every time."""
         unknown = False  # an attempt may have been executed
         logged_in = False
-        reason = "no attempt was made"
+        said: dict[str, str] = {}  # per node, the last reason why it was of no use
+        refusal = errors.ErrorBody(0)
         while (left := deadline - self._clock()) > 0:
             url = self.route.current
             headers = {"accept": "application/json"}
@@ -343,17 +345,18 @@ class Session:
             assert outcome is not None
             if isinstance(outcome, Lost):
                 unknown |= outcome.sent and request.mutating
-                reason = f"{url}: {outcome.reason}"
+                said[url] = outcome.reason
                 self.route.next(url)
                 yield Pause(min(self.route.pause_s(), left))
                 continue
-            verdict = judge(outcome, request.asked, mutating=request.mutating)
+            verdict = judge(outcome, request)
             if isinstance(verdict, Done):
                 self.route.good()
                 return verdict
             if isinstance(verdict, Again):
                 unknown |= verdict.unsure and request.mutating
-                reason = f"{url}: {verdict.reason}"
+                said[url] = verdict.reason
+                refusal = verdict.refusal or refusal
                 yield from self._before_next(url, verdict, deadline)
                 continue
             error = verdict.error
@@ -365,7 +368,15 @@ class Session:
             error.after_unknown = unknown
             raise error
         kind = errors.OutcomeUnknown if unknown else errors.Unavailable
-        raise kind(f"gave up at the deadline; {reason}", asked=request.asked)
+        raise kind(
+            "no answer before the deadline" + "".join(f"; {url}: {reason}" for url, reason in said.items()),
+            asked=request.asked,
+            sent_id=request.sent_id,
+            code=refusal.code,
+            name=refusal.name,
+            message_zh=refusal.message_zh,
+            details=refusal.details,
+        )
 
     def _before_next(self, url: str, verdict: Again, deadline: float) -> Flow[None]:
         """Turn to the node to ask next, and wait as long as is right."""
