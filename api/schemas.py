@@ -48,10 +48,12 @@ def read_number(kind: type, value: Any) -> Any:
     if type(value) is int:
         units = value * MONEY_SCALE
     elif type(value) is Decimal:
-        scaled = value.scaleb(4) if value.adjusted() < NUMBER_DIGITS_MAX else value
-        if scaled != scaled.to_integral_value():
+        if value and abs(value.adjusted()) >= NUMBER_DIGITS_MAX:
+            raise ValueError(f"{value} is too large or too fine")
+        scaled = value.scaleb(4)
+        units = int(scaled)
+        if units != scaled:
             raise ValueError(f"{value} has more than four decimals")
-        units = int(scaled) if scaled.adjusted() < NUMBER_DIGITS_MAX else UNITS_MAX + 1
     else:
         raise ValueError(f"Expected `number`, got `{_json_name(value)}`")
     if not -UNITS_MAX <= units <= UNITS_MAX:

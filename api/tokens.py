@@ -27,7 +27,8 @@ KEY_BYTES_MIN: Final = 32
 KEYS_MAX: Final = 2
 TOKEN_CHARACTERS_MAX: Final = 4_096
 REMEMBERED_MAX: Final = 10_000
-CLOCK_SKEW_S: Final = 60  # of the node that issued, for nbf and iat; expiry is checked by our own clock alone
+CLOCK_SKEW_S: Final = 60  # between the node that issued and this one, for nbf and iat; expiry has no grace
+_TIMES_ARE_OURS: Final = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}  # checked by our clock, below
 _CLAIMS: Final = ("iss", "aud", "sub", "iat", "nbf", "exp", "jti", "gen", "roles")
 
 
@@ -147,14 +148,13 @@ class Tokens:
                 algorithms=[ALGORITHM],
                 audience=self._audience,
                 issuer=ISSUER,
-                leeway=CLOCK_SKEW_S,
-                options={"require": list(_CLAIMS)},
+                options={"require": list(_CLAIMS), **_TIMES_ARE_OURS},
             )
-        except jwt.ExpiredSignatureError:
-            raise Unauthenticated("the token has expired; log in again") from None
         except (jwt.InvalidTokenError, TypeError) as error:
             raise Unauthenticated(f"the token is not valid: {error}") from None
-        generation, expires = claims["gen"], claims["exp"]
-        if type(generation) is not int or type(expires) is not int:
-            raise Unauthenticated("the token is not valid: gen and exp must be integers")
-        return Claims(claims["sub"], generation, expires)
+        for name in ("gen", "iat", "nbf", "exp"):
+            if type(claims[name]) is not int:
+                raise Unauthenticated(f"the token is not valid: {name} must be an integer")
+        if max(claims["nbf"], claims["iat"]) > self._now_s() + CLOCK_SKEW_S:
+            raise Unauthenticated("the token is not valid yet")
+        return Claims(claims["sub"], claims["gen"], claims["exp"])

@@ -190,7 +190,17 @@ class Exchange:
         member = next(member for member in self.members if member.name == name)
         applied = Applied()
         clock = TestClock()
-        config = ReplicaConfig(name, "test", self.members, self._root / name, submit_timeout_ms=1_500)
+        alone = len(self.members) == 1  # nobody to miss: elect at once
+        config = ReplicaConfig(
+            name,
+            "test",
+            self.members,
+            self._root / name,
+            heartbeat_ms=5 if alone else 40,
+            election_min_ms=20 if alone else 300,
+            election_max_ms=40 if alone else 600,
+            submit_timeout_ms=1_500,
+        )
         replica = Replica(config, applied, clock_ns=clock.wall_ns, rng=random.Random(name))
         context = ApiContext(
             node=name,
