@@ -30,7 +30,7 @@ from node.replay.players import assemble
 from node.replay.run import Outcome, Replay
 
 BATCH_MAX = 100
-CLUSTER_TIMEOUT_S = 10.0
+CLUSTER_TIMEOUT_S = 5.0
 CLEAR_TIMEOUT_S = 30.0
 DIFFERENCES_SHOWN = 10
 
