@@ -13,6 +13,7 @@ from typing import Any, Final
 import trio
 from hypercorn.typing import ASGISendCallable
 from quart import Response, request
+from quart.ctx import RequestContext
 from quart_trio import QuartTrio
 from quart_trio.asgi import TrioASGIHTTPConnection
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
@@ -60,12 +61,25 @@ class SafeHTTPConnection(TrioASGIHTTPConnection):
 
 
 class FrontDoor(QuartTrio):
+    """The application object: the bound on requests in progress is around everything that it does for one."""
+
     asgi_http_class = SafeHTTPConnection
+
+    def __init__(self, services: Services) -> None:
+        super().__init__("qaexchange", static_folder=None)
+        self._services = services
+
+    async def full_dispatch_request(self, request_context: RequestContext | None = None) -> Any:
+        try:
+            with self._services.in_flight.enter():
+                return await super().full_dispatch_request(request_context)
+        except ApiError as error:
+            return _refusal(self._services, error, _request_id(self._services))
 
 
 def create_app(services: Services) -> QuartTrio:
     """The application of one node. Raises RuntimeError if a route of it does not say who may use it."""
-    app = FrontDoor("qaexchange", static_folder=None)
+    app = FrontDoor(services)
     app.config["MAX_CONTENT_LENGTH"] = services.context.settings.body_bytes_max
     app.config["BODY_TIMEOUT"] = BODY_TIMEOUT_S
     app.config["PROPAGATE_EXCEPTIONS"] = False
@@ -77,10 +91,17 @@ def create_app(services: Services) -> QuartTrio:
             methods=[route.method],
             provide_automatic_options=False,
         )
+    app.before_request(_read_body)
     app.register_error_handler(HTTPException, _http_error(services))
     app.register_error_handler(Exception, _bug(services))
     check_declared(app, rest.ROUTES)
     return app
+
+
+async def _read_body() -> None:
+    """Take in the whole body before anything is answered, also by the router: a response that overtakes the body costs
+    the connection (B1)."""
+    await request.get_data(as_text=False)
 
 
 def check_declared(app: QuartTrio, routes: Sequence[Route]) -> None:
@@ -95,8 +116,7 @@ def _gate(services: Services, route: Route) -> Callable[..., Awaitable[Response]
     async def serve(**path: str) -> Response:
         request_id = _request_id(services)
         try:
-            with services.in_flight.enter():
-                result = await _serve(services, route, path)
+            result = await _serve(services, route, path)
         except ApiError as error:
             return _refusal(services, error, request_id)
         except ConsensusError as error:

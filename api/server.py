@@ -37,7 +37,9 @@ from api.ws.door import serve_socket
 BACKLOG: Final = 4_096
 KEEP_ALIVE_S: Final = 30.0
 KEEP_ALIVE_REQUESTS_MAX: Final = 1_000_000
-GRACE_S: Final = 1.0  # for sockets to take leave when the node stops
+GRACE_S: Final = 1.0  # for requests and sockets to end when the node stops
+LINGER_S: Final = 1.0  # for a client to stop sending what is not read any more
+LINGER_BYTES: Final = 65_536
 SOCKET_PATHS: Final = (b"GET /ws ", b"GET /ws?")
 _PREFIX_BYTES: Final = len(SOCKET_PATHS[0])
 
@@ -64,23 +66,35 @@ async def serve_api(
     door = _Door(context.settings.connections_max)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     bound: int = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as lifespan_nursery:
-        await lifespan_nursery.start(lifespan.handle_lifespan)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lifespan.handle_lifespan)
         await lifespan.wait_for_startup()
+        connections: trio.Nursery = await nursery.start(_hold_connections)
         handler = partial(_serve_connection, services, app, config, worker, state, door)
         task_status.started(bound)
         try:
-            await trio.serve_listeners(handler, listeners)
+            await trio.serve_listeners(handler, listeners, handler_nursery=connections)
         finally:
-            await _say_goodbye(context, worker)
-            lifespan_nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await _say_goodbye(context, worker, door)
+            nursery.cancel_scope.cancel()
+            connections.cancel_scope.cancel()
 
 
-async def _say_goodbye(context: ApiContext, worker: WorkerContext) -> None:
+async def _hold_connections(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery that outlives the cancellation of the server, so that sockets can be told of it."""
+    async with trio.open_nursery() as connections:
+        connections.cancel_scope.shield = True
+        task_status.started(connections)
+        await trio.sleep_forever()
+
+
+async def _say_goodbye(context: ApiContext, worker: WorkerContext, door: _Door) -> None:
+    """Idle REST connections close, requests in progress finish, sockets take leave; all within `GRACE_S`."""
+    await worker.terminated.set()
     context.hub.close()
-    with trio.move_on_after(GRACE_S, shield=True):
-        await worker.terminated.set()
-        await trio.lowlevel.checkpoint()
+    with trio.move_on_after(GRACE_S):
+        await door.empty()
 
 
 def _config(context: ApiContext) -> Config:
@@ -102,6 +116,13 @@ class _Door:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.count = 0
+        self._empty: trio.Event | None = None
+
+    async def empty(self) -> None:
+        """Wait until nobody is connected."""
+        while self.count:
+            self._empty = trio.Event()
+            await self._empty.wait()
 
     @contextmanager
     def enter(self) -> Iterator[bool]:
@@ -111,6 +132,8 @@ class _Door:
             yield self.count <= self.limit
         finally:
             self.count -= 1
+            if self.count == 0 and self._empty is not None:
+                self._empty.set()
 
 
 async def _serve_connection(
@@ -193,6 +216,8 @@ class FrontServer(TCPServer):
         super().__init__(app, config, worker, state, stream)  # type: ignore[arg-type]
         self._services = services
         self._socket_stream = stream
+        self._reader: trio.lowlevel.Task | None = None
+        self._read_all = trio.Event()
 
     async def run(self) -> None:
         stream = self._socket_stream
@@ -224,6 +249,28 @@ class FrontServer(TCPServer):
                 return bytes(first)
             if not first.startswith(SOCKET_PATHS) or b"\r\n\r\n" in first:
                 return bytes(first)
+
+    async def _read_data(self) -> None:
+        self._reader = trio.lowlevel.current_task()
+        try:
+            await super()._read_data()
+        finally:
+            self._read_all.set()
+
+    async def _close(self) -> None:
+        """Read on for a moment after our last byte: closing over unread data resets the connection, and the reset can
+        overtake the answer (a 413 whose body is still coming)."""
+        with trio.move_on_after(LINGER_S):
+            try:
+                await self.stream.send_eof()
+                if trio.lowlevel.current_task() is self._reader:
+                    while await self.stream.receive_some(LINGER_BYTES):
+                        pass
+                elif self._reader is not None:
+                    await self._read_all.wait()
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):
+                pass
+        await super()._close()
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
