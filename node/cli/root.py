@@ -23,7 +23,7 @@ class _Verbs(TyperGroup):
             return super().get_command(ctx, cmd_name)
         from node import replay
 
-        command = typer.main.get_command(replay.app)
+        command = typer.main.get_group(replay.app)
         command.name = "replay"
         return command
 
