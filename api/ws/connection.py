@@ -7,7 +7,6 @@ is offered: compression would cost 150 KiB per connection (stack.md, B4).
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Final
@@ -25,6 +24,7 @@ from api.ws.outbox import OUTBOX_BYTES_MAX, Outbox
 
 RECEIVE_BYTES: Final = 131_072
 CLOSE_GRACE_S: Final = 1.0  # for the other side's half of the closing handshake
+REASON_MAX: Final = 120  # bytes; a close frame carries 123
 SLOW_GRACE_S: Final = 5.0  # for a slow client to read up to the close frame
 CONGESTED_BYTES: Final = OUTBOX_BYTES_MAX // 4
 
@@ -55,9 +55,7 @@ class Connection:
             logger=_logger,
         )
         self._fragments: list[bytes | bytearray | memoryview] = []
-        self._deadline = math.inf  # when reading ends, whatever comes
         self._reading: trio.CancelScope | None = None
-        self._ended = False
         self.outbox = Outbox(stream, limit=OUTBOX_BYTES_MAX, on_overflow=self._overflow)
         self.heard_at = trio.current_time()
         self.closing = False
@@ -97,17 +95,16 @@ class Connection:
         return self.outbox.queued_bytes > CONGESTED_BYTES
 
     async def receive(self) -> list[bytes | bytearray | memoryview]:
-        """The complete text messages of the next burst; empty at the end of the connection."""
+        """The complete text messages of the next burst; empty once either side is closing."""
         protocol = self._protocol
-        while not self._ended:
+        while not self.closing:
             data = b""
-            with trio.CancelScope(deadline=self._deadline) as self._reading:
+            with trio.CancelScope() as self._reading:
                 try:
                     data = bytes(await self._stream.receive_some(RECEIVE_BYTES))
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     pass
-            if self._reading.cancelled_caught:
-                self._ended = True
+            if self.closing:
                 break
             self.heard_at = trio.current_time()
             if data:
@@ -118,8 +115,6 @@ class Connection:
             self._flush()
             if protocol.state is not OPEN:
                 self.closing = True
-                if protocol.eof_sent or not data:
-                    self._ended = True
             if messages:
                 return messages
         return []
@@ -154,33 +149,37 @@ class Connection:
             self._flush()
 
     def close(self, code: int, reason: str) -> None:
-        """Begin the closing handshake; `receive` ends within `CLOSE_GRACE_S`."""
+        """Begin the closing handshake; `receive` ends, and `finish` waits for the other side."""
         if self._protocol.state is OPEN:
-            self._protocol.send_close(code, reason[:120])
+            self._protocol.send_close(code, reason[:REASON_MAX])
             self._flush()
-        self.closing = True
-        self._end_within(CLOSE_GRACE_S)
+        self._stop_reading()
 
     async def finish(self) -> None:
-        """Let what is queued leave, and read until the other side has closed, both within the grace of `close`."""
-        self._end_within(SLOW_GRACE_S)
-        with trio.CancelScope(deadline=self._deadline):
-            await self.outbox.drained()
-        while await self.receive():
-            pass
+        """Let what is queued leave, then read on until the other side has closed, all within a grace.
 
-    def _end_within(self, seconds: float) -> None:
-        self._deadline = min(self._deadline, trio.current_time() + seconds)
+        Closing over unread data would reset the connection, and the reset could overtake the close frame.
+        """
+        with trio.move_on_after(SLOW_GRACE_S if self.outbox.queued_bytes else CLOSE_GRACE_S):
+            await self.outbox.drained()
+            try:
+                await self._stream.send_eof()
+                while await self._stream.receive_some(RECEIVE_BYTES):
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                pass
+
+    def _stop_reading(self) -> None:
+        self.closing = True
         if self._reading is not None:
-            self._reading.deadline = self._deadline
+            self._reading.cancel()
 
     def _overflow(self) -> None:
         """The client does not read: drop what it has not begun to read, and let the close frame come next."""
-        self.closing = True
         if self._protocol.state is OPEN:
             self._protocol.send_close(CLOSE_SLOW_CONSUMER, "SLOW_CONSUMER")
         self.outbox.give_up(b"".join(self._protocol.data_to_send()))
-        self._end_within(SLOW_GRACE_S)
+        self._stop_reading()
 
     def _flush(self) -> None:
         for data in self._protocol.data_to_send():

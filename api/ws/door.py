@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import trio
 
 from api.errors import ORIGIN_REFUSED, ApiError, Forbidden
@@ -11,8 +9,6 @@ from api.principal import Principal, authenticate
 from api.services import Services
 from api.ws.connection import Connection
 from api.ws.session import Session
-
-REFUSAL_TIMEOUT_S: Final = 2.0  # for a refused client to read why
 
 
 async def serve_socket(services: Services, stream: trio.SocketStream, head: bytes) -> None:
@@ -42,10 +38,7 @@ async def serve_socket(services: Services, stream: trio.SocketStream, head: byte
         if connection.accept(request, refusal, origin_refused):
             await Session(services, connection, principal, misdirected=misdirected).run()
         else:
-            with trio.move_on_after(REFUSAL_TIMEOUT_S):
-                await stream.send_eof()
-                while await stream.receive_some():
-                    pass
+            await connection.finish()
     except (trio.BrokenResourceError, trio.ClosedResourceError):
         pass
     finally:

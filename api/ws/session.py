@@ -2,7 +2,7 @@
 
 The commands of one read (all frames that had arrived) are proposed together, and reading goes on while they are being
 committed. Replies leave in the order of the requests: a query or a subscription is carried out when everything before
-it has its answer, so that a socket reads its own writes.
+it has its answer, so that a socket reads (at least) its own writes.
 """
 
 from __future__ import annotations

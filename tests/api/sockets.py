@@ -22,6 +22,7 @@ class Trader:
     def __init__(self, connection: ClientConnection) -> None:
         self.connection = connection
         self.pushed: list[dict[str, Any]] = []
+        self._others: list[dict[str, Any]] = []  # public messages that came while a reply was awaited
         self.welcome: dict[str, Any] = {}
         self._number = 0
 
@@ -50,6 +51,7 @@ class Trader:
             if messages and messages[0]["type"] in kinds:
                 return frame
             self.pushed += [message for message in messages if message["type"] in PUSHED]
+            self._others += [message for message in messages if message["type"] not in PUSHED]
 
     async def reply(self) -> Any:
         """The next reply: one, or the array for an array."""
@@ -71,6 +73,10 @@ class Trader:
             self.pushed += [message for message in messages if message["type"] in PUSHED]
         events, self.pushed = self.pushed[:count], self.pushed[count:]
         return events
+
+    def others(self, kind: str) -> list[dict[str, Any]]:
+        """The public messages of one type that came before the last reply."""
+        return [message for message in self._others if message["type"] == kind]
 
     async def closed(self) -> int:
         """The code with which the node closes."""
