@@ -254,6 +254,7 @@ class _Trader:
         figures = self._figures
         figures.trading += 1
         reconnects = 0
+        failure: ClientError | None = None
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._follow_events, socket)
@@ -268,9 +269,11 @@ class _Trader:
                     # A trader that was held up (nobody led for a while) does not make up for it in a burst.
                     due = max(due + self._period_s, trio.current_time())
         except* ClientError as group:
-            raise _first(group) from None
+            failure = _first(group)
         finally:
             figures.trading -= 1
+        if failure is not None:
+            raise failure
 
     async def _look_around(self, client: TrioClient, socket: TradingSocket) -> None:
         """Learn the instruments, subscribe their books, and learn which orders are live from before."""

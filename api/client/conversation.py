@@ -42,7 +42,7 @@ class SocketSettings:
     * `in_flight_max`: requests that may be without an answer (a node refuses more than 4096 commands of one socket);
       `begin` waits while there are as many.
     * `events_max`: private events that wait for the reader before they are dropped with a `Reset`.
-    * `reply_timeout_s`: a node that leaves a frame unanswered for so long is left for another.
+    * `reply_timeout_s`: a node that owes an answer and sends nothing for so long is left for another.
     * `silence_s`: a node that sends nothing at all for so long is gone (it pings every 5 s).
     """
 
@@ -98,6 +98,7 @@ class Conversation:
         """
         give_up_at = trio.current_time() + self._client.session.timeout_s
         started = False
+        failure: errors.ClientError | None = None
 
         def connected() -> None:
             nonlocal started
@@ -125,10 +126,10 @@ class Conversation:
         except* errors.ClientError as group:
             failure = _first(group)
             self._end(failure)
-            if not started:
-                raise failure from None
         finally:
             self._end(errors.SocketClosed("the socket was closed"))
+        if failure is not None and not started:
+            raise failure
 
     # ------------------------------------------------------------ one connection
 
@@ -305,8 +306,8 @@ class Conversation:
             oldest = self.desk.overdue(now)
             if self.link is None:
                 continue
-            if now - oldest > self.settings.reply_timeout_s:
-                self._leave(LinkLost(f"no reply within {self.settings.reply_timeout_s} s"))
+            if now - max(oldest, self.link.received_at) > self.settings.reply_timeout_s:
+                self._leave(LinkLost(f"owes a reply and said nothing for {self.settings.reply_timeout_s} s"))
             elif now - self.link.received_at > self.settings.silence_s:
                 self._leave(LinkLost(f"silent for {self.settings.silence_s} s"))
 

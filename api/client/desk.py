@@ -12,9 +12,10 @@ from typing import Any, Final
 import trio
 
 from api.client import errors, settle, wire
+from api.client.codec import decode
 from api.client.link import Link, LinkLost
 from api.client.models import Cancel, Modify, Order, OrderRequest
-from api.client.session import Session, decode
+from api.client.session import Session
 from api.client.ticket import Question, Ticket
 
 CLOSE_NOT_LEADER: Final = 4421

@@ -28,6 +28,7 @@ import httpx
 import trio
 
 from api.client.conversation import Conversation, SocketSettings
+from api.client.errors import ClientError
 from api.client.flow import Flow, Lost, Outcome, Pause, Reply, Send
 from api.client.models import (
     Account,
@@ -240,6 +241,12 @@ class TrioClient(_Client):
         """Enter an order. Raises Rejected with the exchange's code and reason."""
         return await self._run(self.session.submit(order, timeout_s))
 
+    async def submit_many(
+        self, orders: Sequence[NewOrder], *, timeout_s: float | None = None
+    ) -> list[OrderResult | ClientError]:
+        """Enter orders of one account, in order: one result or error for each; one refusal does not stop the others."""
+        return await self._run(self.session.submit_many(orders, timeout_s))
+
     async def cancel(self, account_id: str, order_id: str, *, timeout_s: float | None = None) -> OrderResult:
         """Cancel a live order."""
         return await self._run(self.session.cancel(Cancel(account_id, order_id), timeout_s))
@@ -433,6 +440,12 @@ class SyncClient(_Client):
     def submit(self, order: NewOrder, *, timeout_s: float | None = None) -> OrderResult:
         """Enter an order. Raises Rejected with the exchange's code and reason."""
         return self._run(self.session.submit(order, timeout_s))
+
+    def submit_many(
+        self, orders: Sequence[NewOrder], *, timeout_s: float | None = None
+    ) -> list[OrderResult | ClientError]:
+        """Enter orders of one account, in order: one result or error for each; one refusal does not stop the others."""
+        return self._run(self.session.submit_many(orders, timeout_s))
 
     def cancel(self, account_id: str, order_id: str, *, timeout_s: float | None = None) -> OrderResult:
         """Cancel a live order."""

@@ -5,14 +5,15 @@ Both clients own one `Session` and carry its flows out. It holds no socket and r
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import UNSET
 
 from api.client import errors, settle
+from api.client.batch import submit_batches
+from api.client.codec import decode, encode, fields
 from api.client.flow import Again, Done, Flow, Lost, Pause, Request, Send, judge
 from api.client.models import (
     Account,
@@ -36,21 +37,6 @@ from api.client.models import (
 from api.client.route import Route
 
 T = TypeVar("T")
-
-encode: Final = msgspec.json.Encoder(decimal_format="number").encode
-_decoders: Final[dict[Any, msgspec.json.Decoder[Any]]] = {}
-
-
-def decode(data: msgspec.Raw | bytes, kind: type[T], asked: str) -> T:
-    """`data` as `kind`; ProtocolError with the field's path where it does not fit."""
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.json.Decoder(kind)
-    try:
-        value: T = decoder.decode(data)
-        return value
-    except msgspec.DecodeError as error:
-        raise errors.ProtocolError(f"the data of the answer does not fit {kind}: {error}", asked=asked) from None
 
 
 class _Accounts(msgspec.Struct):
@@ -92,7 +78,7 @@ class Session:
         self.timeout_s = timeout_s
         self.token: str | None = None
         self.user_id: str | None = None
-        self._clock = clock
+        self.clock = clock
         self._attempt_timeout_s = attempt_timeout_s
         self._credentials: tuple[str, str] | None = None
 
@@ -108,7 +94,7 @@ class Session:
         asked = f"register {username}"
         request = Request("POST", "/api/auth/register", asked, body, mutating=True, authenticated=False)
         try:
-            done = yield from self._call(request, deadline)
+            done = yield from self.call(request, deadline)
         except errors.Conflict as error:
             if not (error.code == errors.USERNAME_TAKEN and error.after_unknown):
                 raise
@@ -134,7 +120,7 @@ class Session:
         self._credentials, credentials = None, self._credentials  # a 401 must not log in again
         request = Request("POST", "/api/auth/logout", "logout", b"{}", mutating=True)
         try:
-            yield from self._call(request, self._deadline(timeout_s))
+            yield from self.call(request, self._deadline(timeout_s))
         except errors.Unauthenticated as error:
             if not error.after_unknown:
                 raise
@@ -163,7 +149,7 @@ class Session:
             }
         )
         request = Request("POST", "/api/account/open", asked, body, sent_id=request_id, mutating=True)
-        done = yield from self._call(request, deadline)
+        done = yield from self.call(request, deadline)
         opened = decode(done.data, _Transfer, asked)
         return (yield from self._account(opened.account_id, deadline))
 
@@ -175,7 +161,7 @@ class Session:
         asked = f"{verb} {amount} {account_id}"
         body = encode({"account_id": account_id, "amount": amount, "request_id": request_id})
         request = Request("POST", f"/api/account/{verb}", asked, body, sent_id=request_id, mutating=True)
-        done = yield from self._call(request, self._deadline(timeout_s))
+        done = yield from self.call(request, self._deadline(timeout_s))
         if done.receipt is None:
             raise errors.ProtocolError("a mutating call was answered without a receipt", asked=asked)
         return done.receipt
@@ -185,7 +171,7 @@ class Session:
         owner = yield from self._owner(user_id, deadline)
         asked = f"accounts of {owner}"
         request = Request("GET", f"/api/user/{quote(owner, safe='')}/accounts", asked)
-        done = yield from self._call(request, deadline)
+        done = yield from self.call(request, deadline)
         listed = decode(done.data, _Accounts, asked)
         return listed.accounts
 
@@ -202,6 +188,11 @@ class Session:
         request = Request("POST", "/api/order/submit", asked, encode(order), sent_id=sent_id, mutating=True)
         return (yield from self._order_call(request, self._deadline(timeout_s)))
 
+    def submit_many(
+        self, orders: Sequence[NewOrder], timeout_s: float | None
+    ) -> Flow[list[OrderResult | errors.ClientError]]:
+        return (yield from submit_batches(self, orders, self._deadline(timeout_s)))
+
     def cancel(self, cancel: Cancel, timeout_s: float | None) -> Flow[OrderResult]:
         asked = f"cancel {cancel.account_id} {cancel.order_id}"
         request = Request("POST", "/api/order/cancel", asked, encode(cancel), mutating=True)
@@ -209,14 +200,14 @@ class Session:
 
     def modify(self, modify: Modify, timeout_s: float | None) -> Flow[OrderResult]:
         asked = f"modify {modify.account_id} {modify.order_id}"
-        body = encode({key: value for key, value in _fields(modify).items() if key != "order_id"})
+        body = encode({key: value for key, value in fields(modify).items() if key != "order_id"})
         path = f"/api/order/modify/{quote(modify.order_id, safe='')}"
         return (yield from self._settling(modify, Request("PUT", path, asked, body, mutating=True), timeout_s))
 
     def cancel_all(self, cancel: CancelAll, timeout_s: float | None) -> Flow[CancelAllResult]:
         asked = f"cancel all of {cancel.account_id}"
         request = Request("POST", "/api/order/cancel-all", asked, encode(cancel), mutating=True)
-        done = yield from self._call(request, self._deadline(timeout_s))
+        done = yield from self.call(request, self._deadline(timeout_s))
         result = decode(done.data, CancelAllResult, asked)
         result.receipt = done.receipt
         return result
@@ -275,11 +266,11 @@ class Session:
     # ------------------------------------------------------------ the shared parts
 
     def _deadline(self, timeout_s: float | None) -> float:
-        return self._clock() + (self.timeout_s if timeout_s is None else timeout_s)
+        return self.clock() + (self.timeout_s if timeout_s is None else timeout_s)
 
     def _owner(self, user_id: str | None, deadline: float) -> Flow[str]:
         if user_id is None and self.user_id is None:
-            done = yield from self._call(Request("GET", "/api/auth/me", "me"), deadline)
+            done = yield from self.call(Request("GET", "/api/auth/me", "me"), deadline)
             user = decode(done.data, User, "me")
             self.user_id = user.user_id
         return user_id or self.user_id or ""
@@ -289,25 +280,25 @@ class Session:
         body = encode({"username": username, "password": password})
         asked = f"login {username}"
         request = Request("POST", "/api/auth/login", asked, body, authenticated=False)
-        done = yield from self._call(request, deadline)
+        done = yield from self.call(request, deadline)
         login = decode(done.data, Login, asked)
         self.token, self.user_id, self._credentials = login.token, login.user_id, credentials
         return login
 
     def _account(self, account_id: str, deadline: float) -> Flow[Account]:
         asked = f"account {account_id}"
-        done = yield from self._call(Request("GET", f"/api/account/{quote(account_id, safe='')}", asked), deadline)
+        done = yield from self.call(Request("GET", f"/api/account/{quote(account_id, safe='')}", asked), deadline)
         return decode(done.data, Account, asked)
 
     def _get(
         self, path: str, kind: type[T], asked: str, timeout_s: float | None, *, authenticated: bool = True
     ) -> Flow[T]:
         request = Request("GET", path, asked, authenticated=authenticated)
-        done = yield from self._call(request, self._deadline(timeout_s))
+        done = yield from self.call(request, self._deadline(timeout_s))
         return decode(done.data, kind, asked)
 
     def _order_call(self, request: Request, deadline: float) -> Flow[OrderResult]:
-        done = yield from self._call(request, deadline)
+        done = yield from self.call(request, deadline)
         result = decode(done.data, OrderResult, request.asked)
         result.receipt = done.receipt
         return result
@@ -320,19 +311,19 @@ class Session:
             if not (error.after_unknown and settle.worth_asking(goal, error)):
                 raise
             path = f"/api/order/{quote(goal.order_id, safe='')}"
-            done = yield from self._call(Request("GET", path, request.asked), deadline)
+            done = yield from self.call(Request("GET", path, request.asked), deadline)
             result = settle.settled(goal, decode(done.data, Order, request.asked))
             if result is None:
                 raise error from None
             return result
 
-    def _call(self, request: Request, deadline: float) -> Flow[Done]:
+    def call(self, request: Request, deadline: float) -> Flow[Done]:
         """Attempts until there is an answer or the deadline passed; the same bytes every time."""
         unknown = False  # an attempt may have been executed
         logged_in = False
         said: dict[str, str] = {}  # per node, the last reason why it was of no use
         refusal = errors.ErrorBody(0)
-        while (left := deadline - self._clock()) > 0:
+        while (left := deadline - self.clock()) > 0:
             url = self.route.current
             headers = {"accept": "application/json"}
             if request.body is not None:
@@ -380,7 +371,7 @@ class Session:
 
     def _before_next(self, url: str, verdict: Again, deadline: float) -> Flow[None]:
         """Turn to the node to ask next, and wait as long as is right."""
-        left = deadline - self._clock()
+        left = deadline - self.clock()
         if verdict.limited is not None:
             wait_s = 1.0 if verdict.after_ms is None else verdict.after_ms / 1000
             if wait_s >= left:
@@ -392,8 +383,3 @@ class Session:
             self.route.next(url)
         # Two nodes may name each other while they elect: following costs no wait only a few times in a row.
         yield Pause(min(self.route.pause_s(None if followed else verdict.after_ms), max(left, 0.0)))
-
-
-def _fields(struct: msgspec.Struct) -> dict[str, Any]:
-    """The fields of a request that are set."""
-    return {key: value for key, value in msgspec.structs.asdict(struct).items() if value is not UNSET}

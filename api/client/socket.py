@@ -14,6 +14,7 @@ import trio
 
 from api.client import errors
 from api.client.book import BookMirror
+from api.client.codec import decode
 from api.client.conversation import Conversation
 from api.client.models import (
     Account,
@@ -29,7 +30,6 @@ from api.client.models import (
     Position,
     TradePage,
 )
-from api.client.session import decode
 from api.client.stream import PrivateEvents
 from api.client.ticket import Question, Ticket
 

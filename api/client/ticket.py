@@ -9,9 +9,9 @@ from typing import Any, Final
 import msgspec
 import trio
 
+from api.client.codec import decode
 from api.client.errors import ClientError, ErrorBody, from_body
 from api.client.models import CancelAll, CancelAllResult, OrderResult
-from api.client.session import decode
 from api.client.wire import Response
 
 _NAMES: Final = ("account_id", "instrument_id", "order_id", "instruments")

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
+from api.client.codec import encode
 from api.client.errors import ErrorBody
 from api.client.models import Account, Cancel, CancelAll, Level, Modify, NewOrder, Order, OrderRequest, Receipt, Trade
 
-_encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 _TYPES: Final[dict[type, bytes]] = {
     NewOrder: b"submit_order",
     Cancel: b"cancel_order",
@@ -39,9 +39,9 @@ def order_message(request: OrderRequest, number: int, new_id: Callable[[], str])
             kind,
             number,
             new_id().encode(),
-            _encode(request)[1:],
+            encode(request)[1:],
         )
-    return b'{"type":"%b","id":%d,%b' % (kind, number, _encode(request)[1:])
+    return b'{"type":"%b","id":%d,%b' % (kind, number, encode(request)[1:])
 
 
 _SUBMIT: Final = _TYPES[NewOrder]
@@ -50,7 +50,7 @@ _SUBMIT: Final = _TYPES[NewOrder]
 def message(kind: str, number: int | None, **fields: Any) -> bytes:
     """Any other message; fields that are None are left out."""
     head: dict[str, Any] = {"type": kind} if number is None else {"type": kind, "id": number}
-    return _encode(head | {key: value for key, value in fields.items() if value is not None})
+    return encode(head | {key: value for key, value in fields.items() if value is not None})
 
 
 # ---------------------------------------------------------------- node -> client

@@ -294,6 +294,65 @@ def test_a_failing_read_is_not_repeated_but_a_failing_write_is():
     assert talk.give(failure(500, 5000, outcome="unknown", retry="same_id")).body == first.body
 
 
+def row(index, code=0, **error):
+    if not code:
+        return {"index": index, "success": True, "data": ORDER, "error": None, "receipt": {"log_index": 3, "ts_ns": 1}}
+    body = {"code": code, "name": "", "message": "m", "message_zh": "", "outcome": "not_executed", "retry": "no"}
+    return {"index": index, "success": False, "data": None, "error": body | error, "receipt": None}
+
+
+def test_a_batch_repeats_only_the_rows_whose_outcome_is_open_with_their_ids():
+    talk = Talk()
+    sent = talk.start(talk.session.submit_many([ORDER_OF_ONE] * 3, None))
+    assert sent.url.endswith("/api/order/batch") and sent.body.count(b"ACC_00000001") == 1
+    again = talk.give(success({"results": [row(0), row(1, 7003, outcome="unknown", retry="same_id"), row(2, 1001)]}))
+    assert again.body.count(b"client_order_id") == 1 and b'"id-2"' in again.body
+    first, second, third = talk.result(success({"results": [row(0)]}))
+    assert first.receipt.log_index == second.receipt.log_index == 3
+    assert isinstance(third, errors.Rejected) and third.sent_id == "id-3"
+
+
+def test_a_batch_that_stays_open_until_the_deadline_says_which():
+    talk = Talk(timeout_s=1)
+    talk.start(talk.session.submit_many([ORDER_OF_ONE], None))
+    answer = success({"results": [row(0, 7003, outcome="unknown", retry="same_id")]})
+    with pytest.raises(StopIteration) as ended:
+        while True:
+            talk.time.now += 0.3
+            talk.give(answer)
+    (result,) = ended.value.value
+    assert isinstance(result, errors.OutcomeUnknown) and result.sent_id == "id-1"
+
+
+def test_a_batch_that_fails_as_a_whole_later_keeps_the_rows_it_has():
+    talk = Talk(timeout_s=1)
+    talk.start(talk.session.submit_many([ORDER_OF_ONE] * 2, None))
+    talk.give(success({"results": [row(0), row(1, 7003, outcome="unknown", retry="same_id")]}))
+    first, second = talk.result(failure(401, 9002))
+    assert first.order_id == ORDER["order_id"]
+    assert isinstance(second, errors.OutcomeUnknown) and second.sent_id == "id-2"
+
+
+def test_an_order_of_a_batch_that_was_unknown_once_stays_unknown_until_the_exchange_speaks():
+    talk = Talk(timeout_s=1)
+    talk.start(talk.session.submit_many([ORDER_OF_ONE] * 2, None))
+    talk.give(success({"results": [row(n, 7003, outcome="unknown", retry="same_id") for n in range(2)]}))
+    talk.time.now += 2
+    overloaded, rejected = talk.result(success({"results": [row(0, 7004, retry="after_ms"), row(1, 1001)]}))
+    assert isinstance(overloaded, errors.OutcomeUnknown)
+    assert isinstance(rejected, errors.Rejected)
+
+
+def test_a_batch_over_many_requests_keeps_its_order_and_one_of_two_accounts_is_refused():
+    talk = Talk()
+    talk.start(talk.session.submit_many([ORDER_OF_ONE] * 1001, None))
+    talk.give(success({"results": [row(n) for n in range(1000)]}))
+    assert len(talk.result(success({"results": [row(0)]}))) == 1001
+    foreign = msgspec.structs.replace(ORDER_OF_ONE, account_id="ACC_00000002")
+    with pytest.raises(ValueError, match="ACC_00000001, ACC_00000002"):
+        talk.start(talk.session.submit_many([ORDER_OF_ONE, foreign], None))
+
+
 def test_ids_in_paths_are_escaped():
     talk = Talk()
     assert talk.start(talk.session.order("a/../b", None)).url.endswith("/api/order/a%2F..%2Fb")

@@ -81,6 +81,30 @@ async def _run(urls: list[str], secret: bytes, figures: DemoFigures) -> None:
     await run_demo(urls, SETTINGS, secret, figures, rng=random.Random(SETTINGS.seed))
 
 
+async def test_a_cluster_where_nobody_may_fund_himself_is_an_error_that_is_said_and_tried_again(tmp_path):
+    async with running(tmp_path, 1, accounts={"self_service_funding": False}, demo={"traders": 1}) as cluster:
+        traders = DemoTraders(cluster.nodes.config)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traders.run)
+            await until(lambda: traders.figures.errors >= 2)
+            nursery.cancel_scope.cancel()
+        assert "permission DepositWithdraw" in traders.lines()[-1]
+
+
+async def test_a_trader_outlives_a_restart_of_the_only_node(tmp_path):
+    async with running(tmp_path, 1, demo={"traders": 1, "orders_per_second": 100}) as cluster:
+        traders = DemoTraders(cluster.nodes.config)
+        figures = traders.figures
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(traders.run)
+            await until(lambda: figures.acknowledged > 10)
+            cluster.nodes.kill(cluster.leader)
+            cluster.nodes.start(cluster.leader)
+            before = figures.acknowledged
+            await until(lambda: figures.acknowledged > before + 10)
+            nursery.cancel_scope.cancel()
+
+
 async def test_traders_follow_the_leader_and_say_so(tmp_path):
     async with running(tmp_path, 3, demo={"traders": 2, "orders_per_second": 100}) as cluster:
         traders = DemoTraders(cluster.nodes.config)
