@@ -55,7 +55,7 @@ def reference_book() -> Any:
     folder = str(data_folder() / "synthetic")
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    from reference_book import ReferenceBook  # type: ignore[import-not-found]
+    from reference_book import ReferenceBook
 
     return ReferenceBook()
 
@@ -66,7 +66,7 @@ def _synth_ops(commands: int) -> list[Op]:
     folder.mkdir(mode=0o700, exist_ok=True)
     path = folder / f"synth-{SYNTH_COMMANDS}.csv"
     sys.path.insert(0, str(script.parent))
-    from workload import DIGEST_1M  # type: ignore[import-not-found]
+    from workload import DIGEST_1M
 
     if not path.exists() or sha256(path.read_bytes()).hexdigest() != DIGEST_1M:
         partial = path.with_suffix(f".{os.getpid()}")
