@@ -46,8 +46,8 @@ from api.client.models import (
     User,
 )
 from api.client.rest import SyncClient, TrioClient
-from api.client.socket import TradingSocket
 from api.client.ticket import Ticket
+from api.client.trading import TradingSocket
 from api.client.wire import AccountEvent, OrderEvent, Reset, TradeEvent
 
 __all__ = [

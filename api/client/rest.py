@@ -51,7 +51,7 @@ from api.client.models import (
 )
 from api.client.route import Route
 from api.client.session import Session
-from api.client.socket import TradingSocket
+from api.client.trading import TradingSocket
 
 T = TypeVar("T")
 
