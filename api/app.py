@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
+from urllib.parse import quote
 
 import trio
 from hypercorn.typing import ASGISendCallable
@@ -187,7 +188,7 @@ def _refusal(services: Services, error: ApiError, request_id: str) -> Response:
     leader = error.body.details.get("leader")
     if leader is not None:
         query = request.query_string.decode("latin-1")
-        response.headers["Location"] = leader["url"] + request.path + (f"?{query}" if query else "")
+        response.headers["Location"] = leader["url"] + quote(request.path) + (f"?{query}" if query else "")
     return response
 
 

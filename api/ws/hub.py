@@ -6,6 +6,7 @@ listens: the numbers of the streams are functions of the log. It costs O(events)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Final, Protocol
 
@@ -13,6 +14,8 @@ from api.ws.channels import Market
 from api.ws.private import PrivateStreams
 from node.exchange.events import Event, TokensRevoked
 from node.exchange.machine import Machine
+
+log = logging.getLogger(__name__)
 
 DIGESTS_KEPT_MAX: Final = 16_384  # state hashes by log index, for the receipts of repeated requests
 
@@ -31,6 +34,10 @@ class Socket(Protocol):
 
     def going_away(self) -> None: ...
 
+    def broken(self) -> None:
+        """What it was told may have a hole."""
+        ...
+
 
 class Hub:
     """The fan-out of one node."""
@@ -48,11 +55,15 @@ class Hub:
         if len(digests) > DIGESTS_KEPT_MAX:
             del digests[next(iter(digests))]
         events = [event for events in results for event in events]
-        self.private.observe(index, time_ns, events)
-        self.market.observe(index, time_ns, events)
-        for event in events:
-            if type(event) is TokensRevoked:
-                self._revoke(event.user_id)
+        try:
+            self.private.observe(index, time_ns, events)
+            self.market.observe(index, time_ns, events)
+            for event in events:
+                if type(event) is TokensRevoked:
+                    self._revoke(event.user_id)
+        except Exception:  # this runs inside `apply`, where an error would stop every node of the cluster
+            log.exception("entry %d was not published in full; its streams have a hole", index)
+            self._abandon_sockets()
 
     def digest_at(self, index: int) -> bytes | None:
         """The state hash after an entry, if it is recent enough."""
@@ -67,6 +78,10 @@ class Hub:
         """The node stops: say so to every socket."""
         for socket in tuple(self.sockets):
             socket.going_away()
+
+    def _abandon_sockets(self) -> None:
+        for socket in tuple(self.sockets):
+            socket.broken()
 
     def _revoke(self, user_id: str) -> None:
         for socket in tuple(self.sockets):

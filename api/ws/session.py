@@ -206,6 +206,9 @@ class Session:
     def going_away(self) -> None:
         self._connection.close(CLOSE_GOING_AWAY, "the node stops")
 
+    def broken(self) -> None:
+        self._connection.close(CLOSE_INTERNAL, "INTERNAL_ERROR")
+
     def _send_to_leader(self) -> None:
         leadership = self._services.leadership
         change = {"type": "leader_change", "leader": leadership.body(), "term": leadership.term}

@@ -42,6 +42,14 @@ async def test_every_route_of_a_follower_names_the_leader(cluster: Exchange) -> 
             assert reply.headers["X-Leader"] == leader.name
 
 
+async def test_a_path_cannot_write_into_the_location_header(cluster: Exchange) -> None:
+    follower = (await cluster.followers())[0]
+    async with client(follower) as http:
+        reply = await http.get("/api/account/a%0d%0aSet-Cookie:%20x")
+        assert reply.status_code == 421 and "Set-Cookie" not in reply.headers
+        assert reply.headers["Location"].endswith("/api/account/a%0D%0ASet-Cookie%3A%20x")
+
+
 async def test_a_write_is_redirected_on_request(cluster: Exchange) -> None:
     leader = await cluster.leader()
     alice, account = await leader.add_trader("alice")

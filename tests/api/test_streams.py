@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -143,6 +144,23 @@ PLACE = st.builds(
     st.sampled_from([0, 1]),
 )
 ENTRIES = st.lists(st.lists(PLACE | st.builds(CancelAll, st.just("ACC_00000002")), min_size=1, max_size=8), max_size=25)
+
+
+async def test_a_bug_of_a_stream_closes_sockets_and_not_the_exchange(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alice, account = await node.add_trader("alice")
+
+    def fails(*_: object) -> bytes:
+        raise ZeroDivisionError
+
+    async with Trader.connect(node, alice) as trader:
+        monkeypatch.setattr(private, "message", fails)
+        await trader.send({"type": "submit_order", **order(account)})
+        assert await trader.closed() == 1011
+    monkeypatch.undo()
+    async with Trader.connect(node, alice) as trader:
+        assert (await trader.ask(type="submit_order", **order(account)))["success"]
 
 
 class Reader:
