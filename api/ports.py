@@ -75,3 +75,4 @@ class ApiContext:
     clock: Clock
     random_bytes: Callable[[int], bytes] = field(default=secrets.token_bytes)
     orders_per_second: Callable[[], float | None] = field(default=lambda: None)  # shown by /api/cluster
+    begun: Callable[[], bool] = field(default=lambda: True)  # whether the exchange has its beginning (node.genesis)

@@ -71,6 +71,7 @@ class Node:
         self._config = config
         self._node = config.node(name)
         self._administrator: Administrator = load_administrator(config)
+        self._instruments = [instrument.command() for instrument in config.instruments]
         keys = load_signing_keys(config)
         self.machine = Machine()
         tape, hub, meter = Tape(), Hub(self.machine), OrderMeter(clock)
@@ -114,6 +115,7 @@ class Node:
             clock=clock,
             random_bytes=entropy.random_bytes,
             orders_per_second=meter.per_second,
+            begun=self._begun,
         )
         self._role_changed = trio.Event()
         self.replica.add_role_listener(RoleLog(name).changed)
@@ -147,15 +149,17 @@ class Node:
         gc.collect()
         gc.freeze()
 
+    def _begun(self) -> bool:
+        return not genesis.missing(self.machine, self._instruments, self._administrator)
+
     async def _genesis(self) -> None:
         """Whenever this node leads, see to it that the exchange has its beginning."""
-        instruments = [instrument.command() for instrument in self._config.instruments]
         while True:
             await self._role_changed.wait()
             self._role_changed = trio.Event()
             while self.replica.status().role == "leader":
                 if self.replica.status().can_commit and await genesis.propose(
-                    self.replica, self.machine, instruments, self._administrator
+                    self.replica, self.machine, self._instruments, self._administrator
                 ):
                     break
                 await trio.sleep(0.05)

@@ -12,6 +12,25 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+AGREED = {
+    ".ci",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "api",
+    "benchmarks",
+    "chaos",
+    "cluster.toml",
+    "consensus",
+    "constraints.txt",
+    "node",
+    "pyproject.toml",
+    "storage",
+    "tests",
+}
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -58,7 +77,4 @@ def test_no_tracked_file_names_a_registry_host_or_a_path_of_a_machine() -> None:
 
 def test_the_top_level_is_the_agreed_one() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    assert {name.split("/")[0] for name in tracked} <= {
-        ".ci", ".gitignore", "api", "ARCHITECTURE.md", "benchmarks", "CHANGELOG.md", "chaos", "cluster.toml", "consensus",
-        "constraints.txt", "LICENSE", "node", "pyproject.toml", "README.md", "SECURITY.md", "storage", "tests",
-    }  # fmt: skip
+    assert {name.split("/")[0] for name in tracked} <= AGREED

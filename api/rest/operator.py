@@ -19,7 +19,10 @@ async def livez(call: Call) -> Result:
 async def readyz(call: Call) -> Result:
     """200 only if this node can commit now (see `api.health`); 503 with the reasons otherwise."""
     status = call.context.replica.status()
-    return _verdict(status, readiness(status), "ready")
+    reasons = readiness(status)
+    if not reasons and not call.context.begun():
+        reasons.append("the instruments and the administrator of this cluster are being entered")
+    return _verdict(status, reasons, "ready")
 
 
 async def health(call: Call) -> Result:

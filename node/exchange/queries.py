@@ -30,7 +30,7 @@ class AccountFigures(NamedTuple):
 
 
 class SideFigures(NamedTuple):
-    """One side of a position: volumes in lots, costs in ticks * lots, money in units. Frozen lots are part of volume."""
+    """One side of a position: volumes in lots, costs in ticks * lots, money in units. Volume includes frozen lots."""
 
     volume_today: int
     volume_his: int
