@@ -4,7 +4,7 @@
 
 The nodes are real processes (`node.local.LocalCluster`): every acknowledged order is on the disk of a majority. Client
 and nodes share the cores of the machine, so the client's own work is in every figure; the CPU time of each process is
-printed beside. The flow is alternating buyers and sellers around a price, of which about a third trade.
+printed beside. The flow is alternating buyers and sellers around a price, of which one in seven trades.
 
 Open loop ("offered"): orders are due by a schedule that does not wait for answers, and the latency counts from the
 time at which an order was due, so that a stall is seen by every order that it delays. Closed loop (everything else):
@@ -221,13 +221,10 @@ class Lab:
             raise SystemExit("the cluster lost its leader during the benchmark")
         return overview.leader
 
-    async def cpu(self) -> dict[str, float]:
-        leader = (await self.leader()).node
-        spent = {"client": cpu_seconds(os.getpid())}
-        for node in self.cluster.config.nodes:
-            name = "leader" if node.name == leader else f"follower {node.name}"
-            spent[name] = cpu_seconds(self.cluster.pid(node.name))
-        return spent
+    def cpu(self) -> dict[str, float]:
+        """Seconds that the client and each node have used."""
+        nodes = {node.name: cpu_seconds(self.cluster.pid(node.name)) for node in self.cluster.config.nodes}
+        return {"client": cpu_seconds(os.getpid()), **nodes}
 
 
 async def settle(lab: Lab, stack: AsyncExitStack) -> None:
@@ -295,12 +292,13 @@ async def measure(seconds: float, names: list[str]) -> list[Figure]:
             await settle(lab, stack)
             for name in names:
                 title, scenario, targets = SCENARIOS[name]
-                before, began = await lab.cpu(), trio.current_time()
+                first, before, began = await lab.leader(), lab.cpu(), trio.current_time()
                 measured = await scenario(lab.traders, seconds)
-                after, took = await lab.cpu(), trio.current_time() - began
-                note = "cores: " + ", ".join(
-                    f"{who} {(after[who] - before[who]) / took:.2f}" for who in after if who in before
-                )
+                last, after, took = await lab.leader(), lab.cpu(), trio.current_time() - began
+                cores = ", ".join(f"{who} {(after[who] - before[who]) / took:.2f}" for who in after)
+                note = f"cores: {cores}; {last.node} leads"
+                if last.term != first.term:
+                    note += f" SINCE {last.term - first.term} ELECTION(S) IN THIS RUN"
                 figures += figures_of(title, measured, targets, note)
                 if name == "200":
                     figures += commit_figures(await lab.leader())
