@@ -360,10 +360,8 @@ class Answers:
     def _repeated_order(self, command: commands.PlaceOrder, first: RequestRepeated) -> OrderResult:
         context = self._context
         instrument = context.machine.instruments[command.instrument_id]
-        order = context.machine.orders.get(first.order_id)
         last = first.first_trade_id + first.trade_count
         fills = [context.tape.trade(instrument.exchange, number) for number in range(first.first_trade_id, last)]
-        cancelled = first.state == CANCELLED
         return OrderResult(
             render.order_id(first.order_id),
             command.client_order_id,
@@ -373,7 +371,7 @@ class Answers:
             first.filled_volume,
             command.volume - first.filled_volume,
             render.average(instrument, first.filled_cost_ticks, first.filled_volume),
-            render.CANCEL_REASONS.get(order.cancel_reason) if cancelled and order is not None else None,
+            render.CANCEL_REASONS.get(first.cancel_reason),
             [render.trade_body(fill.trade, instrument) for fill in fills if fill is not None],
             True,
             first.trade_count,

@@ -74,13 +74,26 @@ def order_of(account: Account, order_id: str) -> Order:
 
 
 def by_client_id(account: Account, client_order_id: str, machine: Machine) -> Order:
-    """The order that an account gave this id. Raises Refused (404)."""
+    """The order that an account gave this id: what turns an unknown outcome into a known one.
+
+    Raises Refused: with the first refusal if there was one; with 404 if the id was never seen, and also if it was
+    executed and its order is not held any more, which `details.executed` then says.
+    """
     request = account.client_orders.get(client_order_id)
-    if request is not None and request.order_id:
-        order = machine.orders.get(request.order_id)
-        if order is not None:
-            return order
-    raise Refused(rejects.ORDER_NOT_FOUND, f"client_order_id {client_order_id!r}")
+    if request is None:
+        raise Refused(rejects.ORDER_NOT_FOUND, f"client_order_id {client_order_id!r}")
+    if request.code:
+        raise Refused(request.code, request.detail, {"repeated": True})
+    order = machine.orders.get(request.order_id)
+    if order is None:
+        name = render.order_id(request.order_id)
+        raise Refused(
+            rejects.ORDER_NOT_FOUND,
+            f"client_order_id {client_order_id!r} was executed at log index {request.index} as {name}, with "
+            f"{request.filled_volume} lots filled at once; the order is finished and no longer held",
+            {"executed": True, "order_id": name, "log_index": request.index},
+        )
+    return order
 
 
 def positions(accounts: Iterable[Account], only: Instrument | None = None) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Clearing: what an order reserves, and what one fill does to its account, position and reservations.
 
-Reservations are functions of what is left of the order (at its limit price), so releasing is exact by construction: the
-new reservation replaces the old one.
+The money that an order reserves follows from what is left of it, at its limit price, so releasing is exact by
+construction: the new reservation replaces the old one.
 """
 
 from __future__ import annotations

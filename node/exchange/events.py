@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Event(msgspec.Struct, frozen=True, array_like=True, gc=False, forbid_unknown_fields=True):
     """Base of all events."""
 
 
@@ -37,6 +37,7 @@ class RequestRepeated(Event, frozen=True, tag=2):
     first_trade_id: int  # its trades are [first_trade_id, first_trade_id + trade_count)
     trade_count: int
     account_id: str
+    cancel_reason: int = 0  # types.CancelReason, if the order's own command cancelled it
 
 
 class UserRegistered(Event, frozen=True, tag=3):

@@ -8,7 +8,10 @@ from typing import Final
 from node.exchange.book import Book
 from node.exchange.commands import ListInstrument
 from node.exchange.types import (
+    AMOUNT_PER_LOT_MAX,
     BALANCE_UNITS_MAX,
+    LIMIT_MULTIPLE,
+    NOTIONAL_UNITS_MAX,
     PRICE_TICKS_MAX,
     RATE_SCALE,
     TEXT_MAX,
@@ -47,12 +50,13 @@ class Charge:
 
 
 class Venue:
-    """One exchange, as its instruments share it: trades are numbered densely per exchange."""
+    """One exchange, as its instruments share it: trades are numbered densely, one margin rule holds per product."""
 
-    __slots__ = ("name", "trade_count")
+    __slots__ = ("margin_rules", "name", "trade_count")
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.margin_rules: dict[str, int] = {}  # product -> types.MarginRule
         self.trade_count = 0
 
 
@@ -95,7 +99,7 @@ class Instrument:
         self.status = int(InstrumentStatus.ACTIVE)
         value = terms.tick_units * terms.volume_multiple
         self.tick_value = value
-        self.upper_limit_ticks = terms.upper_limit_ticks or PRICE_TICKS_MAX
+        self.upper_limit_ticks = upper_limit(terms)
         self.lower_limit_ticks = terms.lower_limit_ticks or 1
         self.margin_long = Charge(terms.margin_long_rate, terms.margin_long_amount, value)
         self.margin_short = Charge(terms.margin_short_rate, terms.margin_short_amount, value)
@@ -124,17 +128,22 @@ class Instrument:
             self.day_low_ticks = price_ticks
 
 
+def upper_limit(terms: ListInstrument) -> int:
+    """The highest price that can trade. There always is one: it bounds what a position can win or lose."""
+    return terms.upper_limit_ticks or min(PRICE_TICKS_MAX, terms.pre_settlement_ticks * LIMIT_MULTIPLE)
+
+
 def terms_fault(terms: ListInstrument) -> str:
     """What is wrong with an instrument's terms, naming the field and the value; empty if nothing is."""
     exchange, dot, code = terms.instrument_id.partition(".")
     if not (dot and exchange.isascii() and exchange.isalpha() and exchange.isupper() and 2 <= len(exchange) <= 8):
-        return f"instrument_id {terms.instrument_id!r} is not EXCHANGE.code"
+        return f"instrument_id {terms.instrument_id!a} is not EXCHANGE.code"
     if not (code.isascii() and code.isalnum() and len(code) <= 32):
-        return f"instrument_id {terms.instrument_id!r}: the code must be 1 to 32 letters and digits"
+        return f"instrument_id {terms.instrument_id!a}: the code must be 1 to 32 letters and digits"
     if not 1 <= len(terms.name) <= TEXT_MAX:
-        return f"name {terms.name!r} must have 1 to {TEXT_MAX} characters"
+        return f"name {terms.name!a} must have 1 to {TEXT_MAX} characters"
     if not 1 <= len(terms.product) <= TEXT_MAX:
-        return f"product {terms.product!r} must have 1 to {TEXT_MAX} characters"
+        return f"product {terms.product!a} must have 1 to {TEXT_MAX} characters"
     bounds = (
         ("volume_multiple", terms.volume_multiple, 1, TICK_VALUE_MAX),
         ("tick_units", terms.tick_units, 1, TICK_VALUE_MAX),
@@ -145,22 +154,24 @@ def terms_fault(terms: ListInstrument) -> str:
         ("volume_min", terms.volume_min, 1, VOLUME_MAX),
         ("volume_max", terms.volume_max, terms.volume_min, VOLUME_MAX),
         ("margin_long_rate", terms.margin_long_rate, 0, RATE_SCALE),
-        ("margin_long_amount", terms.margin_long_amount, 0, BALANCE_UNITS_MAX),
+        ("margin_long_amount", terms.margin_long_amount, 0, AMOUNT_PER_LOT_MAX),
         ("margin_short_rate", terms.margin_short_rate, 0, RATE_SCALE),
-        ("margin_short_amount", terms.margin_short_amount, 0, BALANCE_UNITS_MAX),
+        ("margin_short_amount", terms.margin_short_amount, 0, AMOUNT_PER_LOT_MAX),
         ("open_rate", terms.open_rate, 0, RATE_SCALE),
-        ("open_amount", terms.open_amount, 0, BALANCE_UNITS_MAX),
+        ("open_amount", terms.open_amount, 0, AMOUNT_PER_LOT_MAX),
         ("close_rate", terms.close_rate, 0, RATE_SCALE),
-        ("close_amount", terms.close_amount, 0, BALANCE_UNITS_MAX),
+        ("close_amount", terms.close_amount, 0, AMOUNT_PER_LOT_MAX),
         ("close_today_rate", terms.close_today_rate, 0, RATE_SCALE),
-        ("close_today_amount", terms.close_today_amount, 0, BALANCE_UNITS_MAX),
+        ("close_today_amount", terms.close_today_amount, 0, AMOUNT_PER_LOT_MAX),
         ("position_limit", terms.position_limit, 0, BALANCE_UNITS_MAX),
         ("margin_rule", terms.margin_rule, int(MarginRule.LARGER_SIDE), int(MarginRule.SUM)),
     )
     for field, value, least, most in bounds:
         if not least <= value <= most:
             return f"{field} {value} is not in [{least}, {most}]"
-    upper, lower = terms.upper_limit_ticks or PRICE_TICKS_MAX, terms.lower_limit_ticks or 1
+    upper, lower = upper_limit(terms), terms.lower_limit_ticks or 1
+    if upper * terms.tick_units * terms.volume_multiple > NOTIONAL_UNITS_MAX:
+        return f"upper_limit_ticks {upper}: one lot could be worth more than {NOTIONAL_UNITS_MAX} units"
     if not lower <= terms.pre_settlement_ticks <= upper:
         return f"pre_settlement_ticks {terms.pre_settlement_ticks} is outside the price limits [{lower}, {upper}]"
     return ""

@@ -55,6 +55,11 @@ def check_reservations(machine: Machine) -> None:
             _demand((order.frozen_margin, order.frozen_fee) == expected, f"order {order.order_id}: reserve {expected}")
         else:
             _demand(order.frozen_his + order.frozen_today == order.left, f"order {order.order_id}: frozen lots")
+            expected_fee = clearing.closing_fee(instrument, order.price_ticks, order.frozen_his, order.frozen_today)
+            _demand(
+                (order.frozen_margin, order.frozen_fee) == (0, expected_fee), f"order {order.order_id}: closing fee"
+            )
+        _demand(order.level is not None, f"live order {order.order_id} is in no book")
         margin[account_id] = margin.get(account_id, 0) + order.frozen_margin
         fee[account_id] = fee.get(account_id, 0) + order.frozen_fee
         alive[account_id] = alive.get(account_id, 0) + 1
@@ -66,7 +71,11 @@ def check_reservations(machine: Machine) -> None:
         name = account.account_id
         _demand(account.frozen_margin == margin.get(name, 0), f"{name}: frozen margin {account.frozen_margin}")
         _demand(account.frozen_fee == fee.get(name, 0), f"{name}: frozen fee {account.frozen_fee}")
-        _demand(account.alive_orders == alive.get(name, 0), f"{name}: live orders {account.alive_orders}")
+        _demand(len(account.live) == alive.get(name, 0), f"{name}: live orders {len(account.live)}")
+        held_orders = len(account.live) + len(account.finished)
+        _demand(len(account.orders) == held_orders, f"{name}: {len(account.orders)} orders, {held_orders} held")
+        kept = all(machine.orders.get(order_id) is order for order_id, order in account.orders.items())
+        _demand(kept, f"{name}: an order that the exchange does not know")
         for instrument_id, position in account.positions.items():
             for side in (position.long, position.short):
                 held_lots = (side.opening, side.frozen_his, side.frozen_today)

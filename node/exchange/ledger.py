@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
 from node.exchange.positions import Position, ProductMargin
@@ -17,14 +19,15 @@ class Account:
         "account_id",
         "account_name",
         "account_type",
-        "alive_orders",
         "client_orders",
         "close_profit",
         "commission",
         "created_ns",
         "deposit",
+        "finished",
         "frozen_fee",
         "frozen_margin",
+        "live",
         "margin",
         "orders",
         "positions",
@@ -49,8 +52,9 @@ class Account:
         self.margin = 0
         self.frozen_margin = 0
         self.frozen_fee = 0
-        self.alive_orders = 0
-        self.orders: dict[int, Order] = {}
+        self.orders: dict[int, Order] = {}  # live and finished
+        self.live: dict[int, Order] = {}
+        self.finished: deque[Order] = deque()  # oldest first
         self.positions: dict[str, Position] = {}
         self.products: dict[str, ProductMargin] = {}  # by EXCHANGE.product
         self.client_orders = Requests()  # by client_order_id

@@ -42,14 +42,17 @@ from node.exchange.events import (
 )
 from node.exchange.instruments import Instrument, Venue, terms_fault
 from node.exchange.ledger import Account
-from node.exchange.matching import Matcher, crosses
+from node.exchange.matching import Matcher, crosses, meets_own_order
 from node.exchange.orders import Order
 from node.exchange.requests import Request, Requests
 from node.exchange.risk import Refused, Reserve
 from node.exchange.types import (
+    ACCOUNTS_MAX,
     ACCOUNTS_PER_USER_MAX,
     BALANCE_UNITS_MAX,
+    ENCODABLE_MAX,
     INSTRUMENTS_MAX,
+    REQUESTS_MAX,
     ROLES_MASK,
     TEXT_MAX,
     TRANSFER_UNITS_MAX,
@@ -57,6 +60,7 @@ from node.exchange.types import (
     AccountType,
     CancelReason,
     FundsKind,
+    SelfTrade,
 )
 from node.exchange.users import User
 
@@ -142,13 +146,13 @@ class Machine:
     def _user(self, user_id: str) -> User:
         user = self.users.get(user_id)
         if user is None:
-            raise Refused(rejects.USER_NOT_FOUND, f"user_id {user_id!r} does not exist")
+            raise Refused(rejects.USER_NOT_FOUND, f"user_id {user_id!a} does not exist")
         return user
 
     def _account(self, account_id: str) -> Account:
         account = self.accounts.get(account_id)
         if account is None:
-            raise Refused(rejects.ACCOUNT_NOT_FOUND, f"account_id {account_id!r} does not exist")
+            raise Refused(rejects.ACCOUNT_NOT_FOUND, f"account_id {account_id!a} does not exist")
         return account
 
     def _register_user(self, command: RegisterUser, raw: bytes, events: list[Event]) -> None:
@@ -156,11 +160,11 @@ class Machine:
         taken = self.usernames.get(name)
         if taken is not None:
             if command.request_id and command.request_id == taken.registration_id:
-                events.append(_repeated(Request(0, self.index, taken.created_ns, ref=taken.user_id), ""))
+                events.append(_repeated(Request(0, taken.created_index, taken.created_ns, ref=taken.user_id), ""))
                 return
-            raise Refused(rejects.USERNAME_TAKEN, f"username {name!r} is taken")
-        if not 1 <= len(name) <= TEXT_MAX or not name.isprintable() or name.strip() != name:
-            raise Refused(rejects.BAD_USER_PARAMETERS, f"username must be 1 to {TEXT_MAX} printable characters")
+            raise Refused(rejects.USERNAME_TAKEN, f"username {name!a} is taken")
+        if not _is_label(name):
+            raise Refused(rejects.BAD_USER_PARAMETERS, f"username must be 1 to {TEXT_MAX} characters{_LABEL_RULE}")
         _check_text("request_id", command.request_id, rejects.BAD_USER_PARAMETERS)
         _check_hash(command.password_hash)
         if command.roles <= 0 or command.roles & ~ROLES_MASK:
@@ -168,7 +172,7 @@ class Machine:
         if len(self.users) >= USERS_MAX:
             raise Refused(rejects.BAD_USER_PARAMETERS, f"the exchange has {USERS_MAX} users, its limit")
         user_id = f"U{len(self.users) + 1:08d}"
-        user = User(user_id, name, command.password_hash, command.roles, command.request_id, self.time_ns)
+        user = User(user_id, name, command.password_hash, command.roles, command.request_id, self.index, self.time_ns)
         self.users[user_id] = user
         self.usernames[name] = user
         events.append(UserRegistered(user_id, name, command.roles))
@@ -190,14 +194,16 @@ class Machine:
         with _AtMostOnce(self, user.requests, command.request_id, raw, events, "") as request:
             if request.repeated:
                 return
-            if not 1 <= len(command.account_name) <= TEXT_MAX or not command.account_name.isprintable():
+            if not _is_label(command.account_name):
                 raise Refused(
-                    rejects.BAD_ACCOUNT_PARAMETERS, f"account_name must be 1 to {TEXT_MAX} printable characters"
+                    rejects.BAD_ACCOUNT_PARAMETERS, f"account_name must be 1 to {TEXT_MAX} characters{_LABEL_RULE}"
                 )
             if not 0 <= command.account_type <= AccountType.MARKET_MAKER:
                 raise Refused(rejects.BAD_ACCOUNT_PARAMETERS, f"account_type {command.account_type} is unknown")
             if len(user.accounts) >= ACCOUNTS_PER_USER_MAX:
                 raise Refused(rejects.TOO_MANY_ACCOUNTS, f"{user.user_id} has {ACCOUNTS_PER_USER_MAX} accounts")
+            if len(self.accounts) >= ACCOUNTS_MAX:
+                raise Refused(rejects.TOO_MANY_ACCOUNTS, f"the exchange has {ACCOUNTS_MAX} accounts, its limit")
             account_id = f"ACC_{len(self.accounts) + 1:08d}"
             account = Account(account_id, user, command.account_name, command.account_type, self.time_ns)
             self.accounts[account_id] = account
@@ -214,11 +220,12 @@ class Machine:
                 return
             amount = command.amount_units
             _check_amount(amount)
-            if account.balance() + amount > BALANCE_UNITS_MAX:
-                raise Refused(rejects.DEPOSIT_FAILED, f"the balance would exceed {BALANCE_UNITS_MAX} units")
+            balance = account.balance() + amount
+            if not -ENCODABLE_MAX <= balance <= BALANCE_UNITS_MAX:
+                raise Refused(rejects.DEPOSIT_FAILED, f"a balance of {balance} units is out of bounds")
             account.deposit += amount
             self.external_units += amount
-            events.append(FundsMoved(account.account_id, int(FundsKind.DEPOSIT), amount, account.balance()))
+            events.append(FundsMoved(account.account_id, int(FundsKind.DEPOSIT), amount, balance))
 
     def _withdraw(self, command: Withdraw, raw: bytes, events: list[Event]) -> None:
         account = self._account(command.account_id)
@@ -228,17 +235,18 @@ class Machine:
             amount = command.amount_units
             _check_amount(amount)
             free = account.withdrawable()
-            if amount > free:
+            balance = account.balance() - amount
+            if amount > free or balance > ENCODABLE_MAX:
                 raise Refused(rejects.WITHDRAWAL_FAILED, f"amount {amount} units, withdrawable {free}")
             account.withdraw += amount
             self.external_units -= amount
-            events.append(FundsMoved(account.account_id, int(FundsKind.WITHDRAW), amount, account.balance()))
+            events.append(FundsMoved(account.account_id, int(FundsKind.WITHDRAW), amount, balance))
 
     # Instruments
 
     def _list_instrument(self, command: ListInstrument, raw: bytes, events: list[Event]) -> None:
         if command.instrument_id in self.instruments:
-            raise Refused(rejects.INSTRUMENT_EXISTS, f"instrument_id {command.instrument_id!r} is listed")
+            raise Refused(rejects.INSTRUMENT_EXISTS, f"instrument_id {command.instrument_id!a} is listed")
         fault = terms_fault(command)
         if fault:
             raise Refused(rejects.BAD_INSTRUMENT, fault)
@@ -246,8 +254,13 @@ class Machine:
             raise Refused(rejects.BAD_INSTRUMENT, f"the exchange lists {INSTRUMENTS_MAX} instruments, its limit")
         exchange = command.instrument_id.partition(".")[0]
         venue = self.venues.get(exchange)
+        if venue is not None and venue.margin_rules.get(command.product, command.margin_rule) != command.margin_rule:
+            raise Refused(
+                rejects.BAD_INSTRUMENT, f"margin_rule {command.margin_rule}: product {command.product} has another one"
+            )
         if venue is None:
             venue = self.venues[exchange] = Venue(exchange)
+        venue.margin_rules[command.product] = command.margin_rule
         instrument = Instrument(command, venue)
         self.instruments[command.instrument_id] = instrument
         self._codes[instrument.code] = None if instrument.code in self._codes else instrument
@@ -265,6 +278,8 @@ class Machine:
             if first is not None:
                 _answer_repeated(first, fingerprint, client_order_id, account.account_id, events)
                 return
+            if account.client_orders.full:
+                raise Refused(rejects.REQUEST_MEMORY_FULL, f"{account.account_id} has used {REQUESTS_MAX} ids")
         instrument = self.instruments.get(command.instrument_id) or self._codes.get(command.instrument_id)
         try:
             reserve = risk.pre_trade(command, account, instrument)
@@ -319,6 +334,7 @@ class Machine:
                     order.filled_cost,
                     trades_before + 1 if trades else 0,
                     trades,
+                    order.cancel_reason,
                 ),
             )
 
@@ -342,8 +358,8 @@ class Machine:
         if command.instrument_id:
             instrument = self.resolve(command.instrument_id)
             if instrument is None:
-                raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {command.instrument_id!r} is not listed")
-        live = [o for o in account.orders.values() if o.alive and (instrument is None or o.instrument is instrument)]
+                raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {command.instrument_id!a} is not listed")
+        live = [o for o in account.live.values() if instrument is None or o.instrument is instrument]
         events.append(AllCancelled(account.account_id, len(live)))
         for order in live:
             self._matcher.cancel(order, BY_CLIENT, self.time_ns, events)
@@ -357,17 +373,22 @@ class Machine:
         filled = order.volume - order.left
         if price == order.price_ticks and volume == order.volume:
             raise Refused(rejects.ORDER_NOT_MODIFIABLE, "neither price nor volume changes")
-        if not filled < volume <= instrument.terms.volume_max:
-            raise Refused(
-                rejects.ORDER_NOT_MODIFIABLE,
-                f"volume {volume} must be above the {filled} filled lots and at most {instrument.terms.volume_max}",
-            )
+        risk.check_trading(instrument)
         risk.check_price(instrument, price)
+        risk.check_volume(instrument, volume)
+        if volume <= filled:
+            raise Refused(rejects.ORDER_NOT_MODIFIABLE, f"volume {volume} is not above the {filled} filled lots")
         keeps_priority = price == order.price_ticks and volume < order.volume
         if order.post_only and crosses(instrument.book, order.direction, price):
             raise Refused(rejects.ORDER_NOT_MODIFIABLE, f"post_only: price {price} ticks would match")
         left = volume - filled
-        reserve = self._modified_reserve(order, price, left, keeps_priority)
+        reserve = self._modified_reserve(order, price, left)
+        if (
+            order.self_trade == SelfTrade.REJECT
+            and not keeps_priority
+            and meets_own_order(order.account.user, instrument.book, order.direction, price, left)
+        ):
+            raise Refused(rejects.SELF_TRADE, "the order would meet an order of the same user")
         book = instrument.book
         if keeps_priority:
             level = order.level
@@ -398,13 +419,10 @@ class Machine:
         if not keeps_priority:
             self._matcher.trade_or_rest(order, self.time_ns, events)
 
-    def _modified_reserve(self, order: Order, price: int, left: int, only_less: bool) -> Reserve:
+    def _modified_reserve(self, order: Order, price: int, left: int) -> Reserve:
         """What the order will hold after the change. Raises Refused, with nothing changed, if it cannot."""
         account, instrument, side = order.account, order.instrument, order.side
         if order.offset == OPEN:
-            if only_less:
-                margin, fee = clearing.opening_reserve(instrument, order.direction, price, left)
-                return Reserve(margin, fee, 0, 0)
             held = Reserve(order.frozen_margin, order.frozen_fee, 0, 0)
             return risk.check_opening(account, instrument, side, order.direction, price, left, held, order.left)
         held_his, held_today = order.frozen_his, order.frozen_today
@@ -436,6 +454,8 @@ class _AtMostOnce:
         if self._request_id:
             _check_text("request_id", self._request_id, rejects.BAD_ACCOUNT_PARAMETERS)
             first = self._requests.get(self._request_id)
+            if first is None and self._requests.full:
+                raise Refused(rejects.REQUEST_MEMORY_FULL, f"{self._scope or 'the user'} has used {REQUESTS_MAX} ids")
             if first is not None:
                 _answer_repeated(first, self._fingerprint, self._request_id, self._scope, self._events)
                 self.repeated = True
@@ -453,7 +473,7 @@ class _AtMostOnce:
 
 def _answer_repeated(first: Request, fingerprint: int, request_id: str, scope: str, events: list[Event]) -> None:
     if first.fingerprint != fingerprint:
-        raise Refused(rejects.REQUEST_ID_REUSED, f"id {request_id!r} was used for a different request")
+        raise Refused(rejects.REQUEST_ID_REUSED, f"id {request_id!a} was used for a different request")
     events.append(_repeated(first, scope))
 
 
@@ -471,7 +491,18 @@ def _repeated(first: Request, account_id: str) -> RequestRepeated:
         first.first_trade_id,
         first.trade_count,
         account_id,
+        first.cancel_reason,
     )
+
+
+_LABEL_RULE: Final = ", none of them a control character, no blank at either end"
+
+
+def _is_label(text: str) -> bool:
+    """Whether a name may be shown: judged without Python's Unicode tables, which change with its version."""
+    if not 1 <= len(text) <= TEXT_MAX or text[0] == " " or text[-1] == " ":
+        return False
+    return all(letter >= " " and not "\x7f" <= letter <= "\x9f" for letter in text)
 
 
 def _check_text(field: str, text: str, reject: rejects.Reject) -> None:

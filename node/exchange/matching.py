@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Final
 
 from node.exchange import clearing
 from node.exchange.book import Book
 from node.exchange.events import Event, OrderCancelled, TradeExecuted
 from node.exchange.orders import Order
-from node.exchange.types import FINISHED_ORDERS_MAX, CancelReason, OrderState, SelfTrade, VolumeCondition
+from node.exchange.types import (
+    FINISHED_ORDERS_MAX,
+    FINISHED_ORDERS_PER_ACCOUNT_MAX,
+    CancelReason,
+    OrderState,
+    SelfTrade,
+    VolumeCondition,
+)
 
 BUY: Final = 1
 IOC: Final = 1
@@ -27,20 +33,20 @@ CANCEL_BOTH: Final = int(SelfTrade.CANCEL_BOTH)
 class Matcher:
     """All orders of the exchange that the state still holds, and what happens between them.
 
-    `orders` maps id to order: the live ones, and up to `FINISHED_ORDERS_MAX` finished ones for queries.
+    `orders` maps id to order: the live ones, and the newest finished ones of each account for queries.
     """
 
-    __slots__ = ("_finished", "orders")
+    __slots__ = ("_finished_count", "orders")
 
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
-        self._finished: deque[Order] = deque()
+        self._finished_count = 0
 
     def accept(self, order: Order) -> None:
         self.orders[order.order_id] = order
         account = order.account
         account.orders[order.order_id] = order
-        account.alive_orders += 1
+        account.live[order.order_id] = order
         if order.offset == OPEN:
             order.side.opening += order.volume
 
@@ -89,13 +95,16 @@ class Matcher:
         self._finish(order)
 
     def _finish(self, order: Order) -> None:
-        order.account.alive_orders -= 1
-        finished = self._finished
+        account = order.account
+        del account.live[order.order_id]
+        finished = account.finished
         finished.append(order)
-        if len(finished) > FINISHED_ORDERS_MAX:
+        if len(finished) > FINISHED_ORDERS_PER_ACCOUNT_MAX or self._finished_count >= FINISHED_ORDERS_MAX:
             oldest = finished.popleft()
             del self.orders[oldest.order_id]
-            del oldest.account.orders[oldest.order_id]
+            del account.orders[oldest.order_id]
+        else:
+            self._finished_count += 1
 
     def _match(self, taker: Order, time_ns: int, events: list[Event]) -> bool:
         """Trade while the best opposite price crosses; True if self-trade prevention stopped the taker."""

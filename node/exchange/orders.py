@@ -1,4 +1,4 @@
-"""The order as the state keeps it, from acceptance until the day forgets it."""
+"""The order as the state keeps it: live, and for a while after its end (`types.FINISHED_ORDERS_MAX`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class Order:
     """A mutable, slotted order. While it rests, `level`, `before` and `after` link it into its price level.
 
     Reservations: an opening order holds `frozen_margin` and `frozen_fee`; a closing one holds lots of `side`
-    (`frozen_his`, `frozen_today`) and `frozen_fee`. All of them are functions of what is left of the order.
+    (`frozen_his`, `frozen_today`) and `frozen_fee`. Money follows from what is left of the order and its limit price;
+    how a close splits over the buckets is decided when it is accepted.
     """
 
     __slots__ = (

@@ -94,6 +94,20 @@ def check_format(command: PlaceOrder) -> None:
         raise Refused(rejects.BAD_ORDER_PARAMETERS, f"client_order_id is longer than {TEXT_MAX} characters")
 
 
+def check_volume(instrument: Instrument, volume: int) -> None:
+    terms = instrument.terms
+    if not terms.volume_min <= volume <= terms.volume_max:
+        raise Refused(
+            rejects.VOLUME_OUTSIDE_LIMITS,
+            f"volume {volume} is not in [{terms.volume_min}, {terms.volume_max}] of {instrument.instrument_id}",
+        )
+
+
+def check_trading(instrument: Instrument) -> None:
+    if instrument.status != ACTIVE:
+        raise Refused(rejects.INSTRUMENT_NOT_TRADING, f"{instrument.instrument_id} is suspended")
+
+
 def check_price(instrument: Instrument, price_ticks: int) -> None:
     if not instrument.lower_limit_ticks <= price_ticks <= instrument.upper_limit_ticks:
         raise Refused(
@@ -115,19 +129,29 @@ def check_opening(
 ) -> Reserve:
     """Limits and funds of opening `volume` lots; returns what is to be reserved.
 
-    `held` and `held_lots` are what an order under modification reserves already and gives back (zeros otherwise).
+    `held` and `held_lots` are what an order under modification reserves already and gives back (zeros otherwise). A
+    sell may trade above its limit, at the best bid, and then needs the margin and the fee of that price: it is tested
+    there, and reserves at its limit (a buy never trades above its limit).
     """
     terms = instrument.terms
+    margin, fee = clearing.opening_reserve(instrument, direction, price_ticks, volume)
+    reserve = Reserve(margin, fee, 0, 0)
+    if margin + fee <= held.margin + held.fee and volume <= held_lots:
+        return reserve  # it gives back: no reason to refuse
     lots = volume if side is None else side.today + side.his + side.opening - held_lots + volume
     if terms.position_limit and lots > terms.position_limit:
         raise Refused(
             rejects.POSITION_LIMIT, f"{lots} lots with this order, the limit of the side is {terms.position_limit}"
         )
-    if lots * price_ticks * instrument.tick_value > NOTIONAL_UNITS_MAX:
+    if lots * instrument.upper_limit_ticks * instrument.tick_value > NOTIONAL_UNITS_MAX:
         raise Refused(
-            rejects.ORDER_AMOUNT_TOO_LARGE, f"{lots} lots at {price_ticks} ticks exceed the largest notional of a side"
+            rejects.ORDER_AMOUNT_TOO_LARGE,
+            f"{lots} lots on this side with this order: at the upper limit worth more than {NOTIONAL_UNITS_MAX} units",
         )
-    margin, fee = clearing.opening_reserve(instrument, direction, price_ticks, volume)
+    if direction < 0:
+        best = instrument.book.best(1)
+        if best is not None and best.price_ticks > price_ticks:
+            margin, fee = clearing.opening_reserve(instrument, direction, best.price_ticks, volume)
     balance = account.balance()
     if account.margin and account.margin * 100 >= balance * RISK_CRITICAL_PERCENT:
         raise Refused(
@@ -137,7 +161,7 @@ def check_opening(
     available = balance - account.margin - account.frozen_margin - account.frozen_fee + held.margin + held.fee
     if available < margin + fee:
         raise Refused(rejects.INSUFFICIENT_FUNDS, f"available {available} units, needed {margin} margin and {fee} fee")
-    return Reserve(margin, fee, 0, 0)
+    return reserve
 
 
 def check_closing(
@@ -159,17 +183,11 @@ def pre_trade(command: PlaceOrder, account: Account, instrument: Instrument | No
     """Check a new order; returns what it must reserve. Raises Refused with the first check that fails."""
     check_format(command)
     if instrument is None:
-        raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {command.instrument_id!r} is not listed")
-    if instrument.status != ACTIVE:
-        raise Refused(rejects.INSTRUMENT_NOT_TRADING, f"{instrument.instrument_id} is suspended")
+        raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {command.instrument_id!a} is not listed")
     price, volume = command.price_ticks, command.volume
+    check_trading(instrument)
     check_price(instrument, price)
-    terms = instrument.terms
-    if not terms.volume_min <= volume <= terms.volume_max:
-        raise Refused(
-            rejects.VOLUME_OUTSIDE_LIMITS,
-            f"volume {volume} is not in [{terms.volume_min}, {terms.volume_max}] of {instrument.instrument_id}",
-        )
+    check_volume(instrument, volume)
     position = account.positions.get(instrument.instrument_id)
     opening = command.offset == OPEN
     side = None
@@ -178,8 +196,8 @@ def pre_trade(command: PlaceOrder, account: Account, instrument: Instrument | No
     reserve = NOTHING_HELD
     if not opening:
         reserve = check_closing(instrument, side, command.offset, price, volume)
-    if account.alive_orders >= ORDERS_ALIVE_PER_ACCOUNT_MAX:
-        raise Refused(rejects.TOO_MANY_ORDERS, f"{account.alive_orders} live orders on {account.account_id}")
+    if len(account.live) >= ORDERS_ALIVE_PER_ACCOUNT_MAX:
+        raise Refused(rejects.TOO_MANY_ORDERS, f"{len(account.live)} live orders on {account.account_id}")
     if opening:
         reserve = check_opening(account, instrument, side, command.direction, price, volume, NOTHING_HELD, 0)
     if command.self_trade == REJECT and meets_own_order(

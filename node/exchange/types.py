@@ -14,18 +14,29 @@ RATE_SCALE: Final = 10**9  # rates (margin, commission, price limits) are intege
 
 PRICE_TICKS_MAX: Final = 10**9
 VOLUME_MAX: Final = 10**6  # lots of one order, whatever the instrument says
-NOTIONAL_UNITS_MAX: Final = 10**17  # of one order, and of one side of one position
+NOTIONAL_UNITS_MAX: Final = 10**17  # of one side of one position, live opening orders included, at the upper limit
+AMOUNT_PER_LOT_MAX: Final = NOTIONAL_UNITS_MAX // VOLUME_MAX  # of a fee or a margin by lot
+LIMIT_MULTIPLE: Final = 100  # an instrument without an upper price limit has this multiple of its pre-settlement
 TRANSFER_UNITS_MAX: Final = 10**17  # of one deposit or withdrawal
 BALANCE_UNITS_MAX: Final = 10**18  # no deposit lifts an account above this
+ENCODABLE_MAX: Final = 2**63 - 1  # what one integer of an event may hold
 
 TEXT_MAX: Final = 64  # characters of an id or a name that a client chooses
 USERS_MAX: Final = 1_000_000
 ACCOUNTS_PER_USER_MAX: Final = 1_000
 INSTRUMENTS_MAX: Final = 10_000
-ORDERS_ALIVE_PER_ACCOUNT_MAX: Final = 100_000
-FINISHED_ORDERS_MAX: Final = 200_000  # kept in the state for queries, over all accounts; the oldest leave first
+ACCOUNTS_MAX: Final = 100_000
+ORDERS_ALIVE_PER_ACCOUNT_MAX: Final = 10_000
+# Finished orders stay in the state for queries. Each account keeps its own newest ones: when the exchange as a whole is
+# full, an order that finishes displaces the oldest of its own account, never a stranger's.
+FINISHED_ORDERS_PER_ACCOUNT_MAX: Final = 10_000
+FINISHED_ORDERS_MAX: Final = 500_000
 RISK_CRITICAL_PERCENT: Final = 95  # from this risk ratio on, opening is refused (domain.md 7)
-REQUESTS_PER_SCOPE_MAX: Final = 16_384  # first results kept per account (or user); the oldest leave first
+# First results kept per account (or user): at least the newest REQUESTS_KEPT, and everything younger than
+# REQUEST_MEMORY_NS of log time; at REQUESTS_MAX a new id is refused rather than an old one forgotten.
+REQUESTS_KEPT: Final = 16_384
+REQUEST_MEMORY_NS: Final = 60 * 10**9
+REQUESTS_MAX: Final = 1_048_576
 
 
 class Direction(IntEnum):

@@ -15,6 +15,7 @@ class User:
 
     __slots__ = (
         "accounts",
+        "created_index",
         "created_ns",
         "generation",
         "password_hash",
@@ -26,7 +27,14 @@ class User:
     )
 
     def __init__(
-        self, user_id: str, username: str, password_hash: str, roles: int, registration_id: str, created_ns: int
+        self,
+        user_id: str,
+        username: str,
+        password_hash: str,
+        roles: int,
+        registration_id: str,
+        created_index: int,
+        created_ns: int,
     ) -> None:
         self.user_id = user_id
         self.username = username
@@ -34,6 +42,7 @@ class User:
         self.roles = roles
         self.registration_id = registration_id
         self.generation = 1
+        self.created_index = created_index
         self.created_ns = created_ns
         self.accounts: dict[str, Account] = {}
         self.requests = Requests()

@@ -20,7 +20,7 @@ NOW = 1_800_000_000
 class World:
     def __init__(self, active: str = "new") -> None:
         self.now = float(NOW)
-        self.user = User("U00000001", "alice", "hash", 1, "", 0)
+        self.user = User("U00000001", "alice", "hash", 1, "", 1, 0)
         self.users = {"U00000001": self.user}
         self.tokens = Tokens(
             TokenKeys(active, {"new": KEY, "old": OLD_KEY}),

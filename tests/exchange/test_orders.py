@@ -21,6 +21,7 @@ from tests.exchange.driver import (
     Driver,
     code,
     copper,
+    index_future,
     trades,
 )
 
@@ -196,6 +197,55 @@ def test_a_modified_price_may_trade_and_a_change_that_cannot_be_reserved_changes
     assert code(exchange.do(commands.ModifyOrder(taker, order))) == rejects.ORDER_NOT_MODIFIABLE.code
     assert exchange.machine.instruments["SHFE.cu2701"].book.depth(BUY, 5) == before
     assert trades(exchange.do(commands.ModifyOrder(taker, order, 7_000))) == [(7_000, 1)]
+
+
+def test_a_sell_that_would_trade_at_a_better_price_is_tested_at_that_price(exchange: Driver) -> None:
+    buyer, poor = exchange.account(), exchange.account(100_000)
+    terms = index_future()
+    exchange.do(terms)
+    name = terms.instrument_id
+    exchange.place(buyer, BUY, 1, 20_000, instrument=name)
+    # at the limit the margin is 123 120, at the bid 144 000
+    rich = exchange.account(130_000)
+    assert code(exchange.place(rich, SELL, 1, 17_100, instrument=name)) == rejects.INSUFFICIENT_FUNDS.code
+    assert code(exchange.place(poor, SELL, 1, 17_100, instrument=name)) == rejects.INSUFFICIENT_FUNDS.code
+    enough = exchange.account(145_000)
+    assert trades(exchange.place(enough, SELL, 1, 17_100, instrument=name)) == [(20_000, 1)]
+    assert exchange.machine.accounts[enough].available() >= 0
+
+
+def test_a_modify_in_mode_reject_never_meets_an_own_order(exchange: Driver) -> None:
+    first = exchange.account()
+    second = exchange.account(user=exchange.machine.accounts[first].user.user_id)
+    exchange.place(first, SELL, 2, 7_000)
+    order = exchange.order_id(exchange.place(second, BUY, 1, 6_990, self_trade=3))
+    assert code(exchange.do(commands.ModifyOrder(second, order, 7_000))) == rejects.SELF_TRADE.code
+    assert exchange.machine.orders[order].price_ticks == 6_990
+
+
+def test_a_modify_is_checked_like_an_order_price_before_volume() -> None:
+    exchange = Driver(copper(volume_min=5))
+    trader = exchange.account()
+    order = exchange.order_id(exchange.place(trader, BUY, 10, 6_990))
+    for price, volume, reject in (
+        (0, 1, rejects.VOLUME_OUTSIDE_LIMITS),
+        (0, 501, rejects.VOLUME_OUTSIDE_LIMITS),
+        (7_701, 501, rejects.PRICE_OUTSIDE_LIMITS),
+    ):
+        assert code(exchange.do(commands.ModifyOrder(trader, order, price, volume))) == reject.code
+
+
+def test_a_modify_that_gives_back_is_never_refused_for_want_of_funds() -> None:
+    exchange = Driver(index_future())
+    trader, other, third = exchange.account(290_000), exchange.account(), exchange.account()
+    name = "CFFEX.IF2701"
+    exchange.place(other, SELL, 1, 19_000, instrument=name)
+    exchange.place(trader, BUY, 1, 19_000, instrument=name)
+    order = exchange.order_id(exchange.place(trader, BUY, 1, 18_500, instrument=name))
+    exchange.place(other, SELL, 1, 17_200, instrument=name)  # takes it
+    order = exchange.order_id(exchange.place(third, BUY, 1, 17_150, instrument=name))
+    exchange.do(commands.Withdraw(third, exchange.machine.accounts[third].withdrawable()))
+    assert exchange.do(commands.ModifyOrder(third, order, 17_100))[0].price_ticks == 17_100
 
 
 def _hold(exchange: Driver, instrument: str, his: int, today: int) -> str:

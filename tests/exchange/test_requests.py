@@ -6,7 +6,7 @@ import pytest
 
 from node.exchange import commands, rejects
 from node.exchange.events import CommandRejected, RequestRepeated
-from node.exchange.types import OrderState
+from node.exchange.types import REQUEST_MEMORY_NS, OrderState
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
 
 
@@ -76,12 +76,31 @@ def test_a_failed_withdrawal_is_remembered_too(exchange: Driver) -> None:
 def test_the_memory_of_requests_is_bounded_and_forgets_the_oldest(
     exchange: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("node.exchange.requests.REQUESTS_PER_SCOPE_MAX", 2)
+    monkeypatch.setattr("node.exchange.requests.REQUESTS_KEPT", 2)
     trader = exchange.account()
     for name in "abc":
         exchange.place(trader, BUY, 1, 6_990, client_order_id=name)
+    assert len(exchange.machine.accounts[trader].client_orders) == 3  # all of them are younger than a retry may be
+    later = exchange.machine.time_ns + REQUEST_MEMORY_NS + 10**6
+    order = commands.PlaceOrder(trader, "SHFE.cu2701", BUY, 0, 1, 0, 6_990, client_order_id="d")
+    exchange.do(order, time_ns=later)
     assert len(exchange.machine.accounts[trader].client_orders) == 2
     assert isinstance(exchange.place(trader, BUY, 1, 6_990, client_order_id="c")[0], RequestRepeated)
+
+
+def test_a_full_memory_refuses_new_ids_rather_than_forget_one(
+    exchange: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.exchange.requests.REQUESTS_MAX", 2)
+    trader = exchange.account()
+    for name in "ab":
+        exchange.place(trader, BUY, 1, 6_990, client_order_id=name)
+    assert code(exchange.place(trader, BUY, 1, 6_990, client_order_id="c")) == rejects.REQUEST_MEMORY_FULL.code
+    assert isinstance(exchange.place(trader, BUY, 1, 6_990, client_order_id="a")[0], RequestRepeated)
+    exchange.place(trader, BUY, 1, 6_990)
+    for name in "xy":
+        exchange.do(commands.Deposit(trader, 1, name))
+    assert code(exchange.do(commands.Deposit(trader, 1, "z"))) == rejects.REQUEST_MEMORY_FULL.code
 
 
 @pytest.mark.parametrize("amount", [0, -1, 10**17 + 1])
