@@ -6,16 +6,12 @@ The algorithm is fixed in this file, never read from a token. Two keys may live 
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import jwt
-import msgspec
 
 from api.errors import TOKEN_REVOKED, Unauthenticated
 from api.permissions import role_names
@@ -35,11 +31,6 @@ class KeysError(ValueError):
     """The signing keys cannot be used. Never shows a key."""
 
 
-class _KeyFile(msgspec.Struct, forbid_unknown_fields=True):
-    active: str
-    keys: dict[str, str]
-
-
 @dataclass(frozen=True, slots=True, repr=False)
 class TokenKeys:
     """Signing keys by their id."""
@@ -55,19 +46,6 @@ class TokenKeys:
         for kid, key in self.keys.items():
             if len(key) < KEY_BYTES_MIN:
                 raise KeysError(f"key {kid!r} has {len(key)} bytes; at least {KEY_BYTES_MIN} are needed")
-
-    @classmethod
-    def load(cls, path: Path) -> TokenKeys:
-        """Read `jwt.json`: {"active": kid, "keys": {kid: base64url secret}}. Raises KeysError, OSError."""
-        try:
-            file = msgspec.json.decode(path.read_bytes(), type=_KeyFile)
-            keys = {
-                kid: base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-                for kid, text in file.keys.items()
-            }
-        except (msgspec.DecodeError, binascii.Error, ValueError) as error:
-            raise KeysError(f"{path}: {type(error).__name__}; write it again with `qaexchange init`") from None
-        return cls(file.active, keys)
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,8 +109,8 @@ class RaftConfig(Section, frozen=True):
     """Timings in ms, and the bounds of group commit."""
 
     heartbeat_ms: Annotated[int, msgspec.Meta(ge=5, le=5_000)] = 40
-    election_min_ms: Annotated[int, msgspec.Meta(ge=20, le=60_000)] = 250
-    election_max_ms: Annotated[int, msgspec.Meta(ge=20, le=60_000)] = 500
+    election_min_ms: Annotated[int, msgspec.Meta(ge=20, le=60_000)] = 300
+    election_max_ms: Annotated[int, msgspec.Meta(ge=20, le=60_000)] = 600
     submit_timeout_ms: Annotated[int, msgspec.Meta(ge=50, le=60_000)] = 1_500
     entry_commands_max: Annotated[int, msgspec.Meta(ge=1, le=4_096)] = 512
     entry_bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=65_536)] = 65_536

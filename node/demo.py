@@ -49,6 +49,7 @@ from node.errors import SecretsError
 CASH: Final = Decimal(10_000_000)  # what an account is filled up to
 CASH_LOW: Final = Decimal(2_000_000)  # ... when it has less than this available
 INSTRUMENTS_MAX: Final = 4  # traded at a time
+REPLAY_EXCHANGE: Final = "SIM"  # where `qaexchange replay` wants the book to itself
 ORDERS_LIVE_MAX: Final = 6  # per trader and instrument
 LOTS_HELD_MAX: Final = 4  # per trader, instrument and side, before it closes
 LOTS_PER_ORDER_MAX: Final = 3
@@ -277,7 +278,11 @@ class _Trader:
 
     async def _look_around(self, client: TrioClient, socket: TradingSocket) -> None:
         """Learn the instruments, subscribe their books, and learn which orders are live from before."""
-        listed = [each for each in await client.instruments() if each.status == "active" and each.pre_settlement]
+        listed = [
+            each
+            for each in await client.instruments()
+            if each.status == "active" and each.pre_settlement and each.exchange_id != REPLAY_EXCHANGE
+        ]
         self._markets = {}
         for instrument in listed[:INSTRUMENTS_MAX]:
             assert instrument.pre_settlement is not None

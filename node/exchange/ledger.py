@@ -75,7 +75,10 @@ class Account:
         """Profit of all positions against their position costs at the last prices. O(positions)."""
         profit = 0
         for position in self.positions.values():
-            profit += position.position_profit()
+            long, short, instrument = position.long, position.short, position.instrument
+            lots = long.today + long.his - short.today - short.his
+            cost = long.today_cost + long.his_cost - short.today_cost - short.his_cost
+            profit += (instrument.last_ticks * lots - cost) * instrument.tick_value
         return profit
 
     def balance(self) -> int:

@@ -104,10 +104,3 @@ class Position:
 
     def side(self, direction: int) -> PositionSide:
         return self.long if direction > 0 else self.short
-
-    def position_profit(self) -> int:
-        """Profit of both sides against their position costs at the last price, in money units."""
-        long, short, instrument = self.long, self.short, self.instrument
-        lots = long.today + long.his - short.today - short.his
-        cost = long.today_cost + long.his_cost - short.today_cost - short.his_cost
-        return (instrument.last_ticks * lots - cost) * instrument.tick_value

@@ -54,7 +54,14 @@ def test_the_shipped_file_loads_with_the_documented_values():
     assert config.accounts.self_service_funding
     assert config.data_dir == CHECKOUT_CONFIG.parent / "data"
     assert config.jwt_keys_path == CHECKOUT_CONFIG.parent / "data" / "secrets" / "jwt.json"
-    assert {i.instrument_id.partition(".")[0] for i in config.instruments} == {"SHFE", "CFFEX", "DCE", "CZCE", "INE"}
+    assert {i.instrument_id.partition(".")[0] for i in config.instruments} == {
+        "SHFE",
+        "CFFEX",
+        "DCE",
+        "CZCE",
+        "INE",
+        "SIM",
+    }
 
 
 def test_the_shipped_copper_is_the_first_worked_example():
@@ -74,7 +81,7 @@ def test_the_shipped_index_future_is_the_third_worked_example():
 
 def test_the_least_file_takes_the_defaults(write):
     config = load_config(write(CLUSTER + NODE), {})
-    assert config.raft.election_min_ms == 250
+    assert config.raft.election_min_ms == 300
     assert config.api.connections_max == 2_000
     assert config.log_level == "INFO"
     assert config.instruments == ()
@@ -275,9 +282,9 @@ def test_an_odd_cluster_is_accepted(write, count):
 @pytest.mark.parametrize(
     ("raft", "said"),
     [
-        ("heartbeat_ms = 100", "raft.election_min_ms = 250: with heartbeat_ms = 100"),
-        ("election_max_ms = 260", "raft.election_max_ms = 260: with election_min_ms = 250"),
-        ("election_max_ms = 200", "raft.election_max_ms = 200: with election_min_ms = 250"),
+        ("heartbeat_ms = 100", "raft.election_min_ms = 300: with heartbeat_ms = 100"),
+        ("election_max_ms = 310", "raft.election_max_ms = 310: with election_min_ms = 300"),
+        ("election_max_ms = 200", "raft.election_max_ms = 200: with election_min_ms = 300"),
         ("submit_timeout_ms = 400", "raft.submit_timeout_ms = 400: gives up before an election can end"),
         ("waiting_commands_max = 100", "raft.waiting_commands_max = 100: cannot fill one entry"),
     ],

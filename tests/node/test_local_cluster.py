@@ -48,7 +48,7 @@ def test_a_temporary_cluster_has_free_ports_secrets_and_the_given_terms(tmp_path
     ports = [address.port for node in config.nodes for address in (node.raft, node.api)]
     assert len(set(ports)) == 10
     assert config.raft.heartbeat_ms == 20
-    assert config.raft.election_max_ms == 500
+    assert config.raft.election_max_ms == 600
     assert config.demo.traders == 0
     assert config.instruments
     assert config.data_dir == tmp_path / "data"
