@@ -9,7 +9,6 @@ that the node goes away; then the replica, which answers whatever still waits, s
 
 from __future__ import annotations
 
-import gc
 import logging
 import random
 import signal
@@ -28,6 +27,7 @@ from consensus.ports import Role
 from consensus.replica import Replica, ReplicaConfig
 from node import entropy, genesis
 from node.clock import Clock, SystemClock
+from node.collector import Collector
 from node.config import ClusterConfig
 from node.exchange.events import Event
 from node.exchange.machine import Machine
@@ -39,27 +39,24 @@ from node.secrets import Administrator, load_administrator, load_signing_keys
 log = logging.getLogger(__name__)
 
 EXIT_FATAL: Final = 70  # EX_SOFTWARE: going on could lose or fork acknowledged data; the log says what to do
-# The state is millions of objects that live long and form no cycles. So: young objects are looked at often and in small
-# numbers (0.4 ms, and 6 ms every tenth time; the large thresholds of design/performance.md paused for 54 ms here), and
-# all objects never by themselves, but by `_collect` where nobody waits for this node.
-GC_THRESHOLDS: Final = (500, 10, 1_000_000)
-FULL_COLLECTION_S: Final = 600.0
 
 
 class ExchangeStateMachine:
     """The exchange as consensus applies it, with the views that watch it. Observers run in `apply`, and never wait."""
 
-    def __init__(self, machine: Machine, tape: Tape, hub: Hub, meter: OrderMeter) -> None:
+    def __init__(self, machine: Machine, tape: Tape, hub: Hub, meter: OrderMeter, collector: Collector) -> None:
         self._machine = machine
         self._tape = tape
         self._hub = hub
         self._meter = meter
+        self._collector = collector
 
     def apply(self, index: int, term: int, time_ns: int, commands: Sequence[bytes]) -> list[list[Event]]:
         results = self._machine.apply(index, time_ns, commands)
         self._tape.observe(index, time_ns, results)
         self._hub.observe(index, time_ns, self._machine.digest(), results)
         self._meter.observe(time_ns, results)
+        self._collector.applied(len(commands))
         return results
 
     def digest(self) -> bytes:
@@ -77,6 +74,7 @@ class Node:
         self._instruments = [instrument.command() for instrument in config.instruments]
         keys = load_signing_keys(config)
         self.machine = Machine()
+        self._collector = Collector()
         tape, hub, meter = Tape(), Hub(self.machine), OrderMeter(clock)
         raft = config.raft
         self.replica = Replica(
@@ -94,7 +92,7 @@ class Node:
                 waiting_max=raft.waiting_commands_max,
                 submit_timeout_ms=raft.submit_timeout_ms,
             ),
-            ExchangeStateMachine(self.machine, tape, hub, meter),
+            ExchangeStateMachine(self.machine, tape, hub, meter, self._collector),
             clock_ns=clock.wall_ns,
             rng=rng,
         )
@@ -147,13 +145,8 @@ class Node:
             nursery.cancel_scope.cancel()
 
     async def _collect(self) -> None:
-        """Full collections: once the log is replayed, and then from time to time while another node leads."""
-        await self.replica.wait_ready()
-        while True:
-            if self.replica.status().role != "leader":
-                gc.collect()
-            gc.freeze()  # what is alive now lives long: the collector need not look at it again
-            await trio.sleep(FULL_COLLECTION_S)
+        await self.replica.wait_ready()  # the replay of the log is behind us
+        await self._collector.run(lambda: self.replica.status().role != "leader")
 
     def _begun(self) -> bool:
         return not genesis.missing(self.machine, self._instruments, self._administrator)
@@ -173,7 +166,6 @@ class Node:
 
 def run_node(config: ClusterConfig, name: str) -> int:
     """Be the node `name` until SIGTERM or SIGINT; returns the exit status. Raises SecretsError."""
-    gc.set_threshold(*GC_THRESHOLDS)
     node = Node(config, name, clock=SystemClock(), rng=random.SystemRandom())
     try:
         trio.run(_until_signalled, node)
