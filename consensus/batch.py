@@ -13,9 +13,10 @@ their way.
 
 from __future__ import annotations
 
-import heapq
+from bisect import insort_right
 from collections import deque
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from consensus.config import ReplicaConfig
@@ -26,17 +27,19 @@ from consensus.ports import Receipt
 Outcome = list[Receipt] | ConsensusError
 Done = Callable[[Outcome], None]
 RETRY_AFTER_MS = 50
+_deadline_of = attrgetter("deadline")
 
 
 class Submission:
     """One call of `propose`."""
 
-    __slots__ = ("commands", "done", "logged", "packed", "receipts", "resolved", "started")
+    __slots__ = ("commands", "deadline", "done", "logged", "packed", "receipts", "resolved", "started")
 
-    def __init__(self, commands: Sequence[bytes], done: Done, started: float) -> None:
+    def __init__(self, commands: Sequence[bytes], done: Done, started: float, deadline: float) -> None:
         self.commands = commands
         self.done = done
         self.started = started
+        self.deadline = deadline
         self.packed = 0  # commands that were put into entries
         self.logged = False
         self.receipts: list[Receipt] = []
@@ -52,9 +55,8 @@ class Batch:
     def __init__(self, config: ReplicaConfig) -> None:
         self._config = config
         self._queue: deque[Submission] = deque()  # each holds commands that are in no entry yet
-        # Every unresolved submission by deadline; resolved ones stay, emptied, until their deadline.
-        self._deadlines: list[tuple[float, int, Submission]] = []
-        self._admitted = 0
+        # Every unresolved submission by deadline. Resolved ones stay, emptied, while one before them is unresolved.
+        self._deadlines: deque[Submission] = deque()
         self._in_flight: dict[int, tuple[int, Parts]] = {}  # index → term and parts; at most entries_in_flight_max
         self._outcomes: list[tuple[Done, Outcome]] = []  # resolved, callbacks not called yet
         self.waiting = 0  # commands admitted and not resolved
@@ -71,10 +73,13 @@ class Batch:
             if len(command) > config.command_bytes_max:
                 raise CommandTooLarge(f"a command of {len(command)} bytes; the limit is {config.command_bytes_max}")
         self.waiting += count
-        self._admitted += 1
-        submission = Submission(commands, done, now)
+        submission = Submission(commands, done, now, now + timeout_s)
         self._queue.append(submission)
-        heapq.heappush(self._deadlines, (now + timeout_s, self._admitted, submission))
+        deadlines = self._deadlines
+        if not deadlines or deadlines[-1].deadline <= submission.deadline:
+            deadlines.append(submission)
+        else:  # rare: nearly every submission is given the same time
+            insort_right(deadlines, submission, key=_deadline_of)
 
     def pack(self) -> tuple[list[bytes], Parts] | None:
         """The commands of the next entry; None if nothing waits or enough entries are in flight."""
@@ -131,15 +136,16 @@ class Batch:
 
     def expire(self, now: float, not_logged: ConsensusError) -> None:
         """Give up on every submission whose deadline has passed; `not_logged` is for those still in the queue."""
-        while self._deadlines and self._deadlines[0][0] <= now:
-            submission = heapq.heappop(self._deadlines)[2]
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0].resolved or deadlines[0].deadline <= now):
+            submission = deadlines.popleft()
             if not submission.resolved:
                 unknown = OutcomeUnknown("the deadline passed before the commands were seen to be committed")
                 self._resolve(submission, unknown if submission.logged else not_logged)
 
     def fail_all(self, not_logged: ConsensusError, why: str) -> None:
         """The leadership is over: nothing here will be seen to commit under it."""
-        for _, _, submission in self._deadlines:
+        for submission in self._deadlines:
             if not submission.resolved:
                 self._resolve(submission, OutcomeUnknown(why) if submission.logged else not_logged)
         self._deadlines.clear()

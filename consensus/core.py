@@ -76,6 +76,7 @@ class Core:
         self._notice_at = _UNNOTICED
         self._expiry_at = started
         self._caught_up_once = False
+        self._may_propose = False  # leads and hears a majority, as of this turn
         self.commands_applied = 0
         self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now)
 
@@ -84,7 +85,9 @@ class Core:
     def propose(self, commands: Sequence[bytes], done: Done, timeout_s: float) -> None:
         """Admit a submission. Raises NotLeader, NoQuorum, Overloaded or CommandTooLarge with nothing logged."""
         now = self._now()
-        self._check_leads(now)
+        if not (self._may_propose and self.raft.is_leader):
+            self._check_leads(now)
+            self._may_propose = True
         self.batch.admit(commands, done, now, timeout_s)
         self._wake()
 
@@ -120,6 +123,7 @@ class Core:
     def step(self) -> None:
         """Do whatever can be done now. Raises Fatal when this node must stop."""
         now = self._now()
+        self._may_propose = False
         if self.raft.is_leader:
             self._lead(now)
         elif self.elections.due(now):

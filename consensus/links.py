@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 REDIAL_S = 0.1
 HELLO_S = 2.0  # how long a caller may take to introduce itself
 STRANGERS_MAX = 32  # callers that have not introduced themselves; one more is hung up on
-_READ_BYTES = 256 * 1024
+_READ_BYTES = 256 * 1024  # of the one buffer of a link: a fresh one for each read would cost as much as the read
 
 
 @dataclass(slots=True)
@@ -190,15 +190,16 @@ class Links:
 
     async def _receive(self, peer: Peer, sock: socket.socket) -> None:
         buffer = bytearray()
+        chunk = memoryview(bytearray(_READ_BYTES))
         while True:
             try:
-                data = sock.recv(_READ_BYTES)
+                count = sock.recv_into(chunk)
             except BlockingIOError:
                 await trio.lowlevel.wait_readable(sock)
                 continue
-            if not data:
+            if not count:
                 return
-            buffer += data
+            buffer += chunk[:count]
             offset, size = 0, len(buffer)
             while size - offset >= wire.LENGTH.size:
                 (length,) = wire.LENGTH.unpack_from(buffer, offset)
@@ -210,7 +211,7 @@ class Links:
                 self._transport.receive(peer, bytes(buffer[start : start + length]))
                 offset = start + length
             del buffer[:offset]
-            if len(data) == _READ_BYTES:
+            if count == _READ_BYTES:
                 await trio.lowlevel.checkpoint()  # a peer that sends without end does not hold the loop
 
 

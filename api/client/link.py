@@ -20,7 +20,7 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-RECEIVE_BYTES: Final = 65_536
+RECEIVE_BYTES: Final = 32_768  # each read makes a buffer of this size
 MESSAGE_BYTES_MAX: Final = 16 * 2**20  # of one incoming message; a full snapshot is far smaller
 _CLOSE_TIMEOUT_S: Final = 0.5
 

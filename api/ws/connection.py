@@ -22,7 +22,7 @@ from api.errors import ApiError
 from api.render import encode
 from api.ws.outbox import OUTBOX_BYTES_MAX, Outbox
 
-RECEIVE_BYTES: Final = 131_072
+RECEIVE_BYTES: Final = 16_384  # each read makes a buffer of this size; from 128 KiB on that is a system call of its own
 CLOSE_GRACE_S: Final = 1.0  # for the other side's half of the closing handshake
 REASON_MAX: Final = 120  # bytes; a close frame carries 123
 SLOW_GRACE_S: Final = 5.0  # for a slow client to read up to the close frame
