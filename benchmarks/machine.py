@@ -1,17 +1,13 @@
 """The machine alone: commands per CPU second and the time of one command, beside a book without accounts.
 
     python -m benchmarks.machine [--workload synth|goog|all] [--accounts N ...] [--commands N] [--json]
-                                [--gc A,B,C | --young N]
 
 Every command is decoded from its bytes, checked against funds and positions, matched, cleared, remembered for
 at-most-once and hashed, as in a node. Throughput is measured over entries of 100 commands, the time of one command
 over entries of one. The reference book of ../shared/data/synthetic runs the same flow in the same process: on a noisy
 machine the ratio is the figure to watch.
 
-Garbage is collected by the thresholds that a node sets, by others (`--gc`), or never by itself but the young generation
-after every N commands (`--young`). Thresholds count allocations minus deallocations: once the state forgets as many
-finished orders as it takes new ones, the count stands still while the young generation grows, until one collection has
-to look at hundreds of thousands of objects.
+Garbage is collected as in a node, by `node.collector`.
 """
 
 from __future__ import annotations
@@ -23,7 +19,7 @@ from dataclasses import dataclass, field
 
 from benchmarks.report import Figure, percentile, show
 from benchmarks.workloads import SYNTH_COMMANDS, Workload, entries, goog, run_reference, synth
-from node.app import GC_THRESHOLDS
+from node.collector import Collector
 from node.exchange.events import CommandRejected, TradeExecuted
 from node.exchange.machine import Machine
 
@@ -57,29 +53,6 @@ class Pauses:
             self.longest_ns = max(self.longest_ns, now - self._began_ns)
 
 
-@dataclass(slots=True)
-class Young:
-    """Collects the young generation after every `every` commands; 0: leaves it to the thresholds."""
-
-    every: int
-    _seen: int = field(default=0, repr=False)
-
-    def __enter__(self) -> Young:
-        if self.every:
-            gc.disable()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        gc.enable()
-
-    def applied(self, commands: int) -> None:
-        if self.every:
-            self._seen += commands
-            if self._seen >= self.every:
-                self._seen = 0
-                gc.collect(0)
-
-
 def prepared(workload: Workload) -> Machine:
     """A machine with the workload's users and accounts, which the collector does not look at again, as in a node."""
     gc.unfreeze()
@@ -92,20 +65,20 @@ def prepared(workload: Workload) -> Machine:
     return machine
 
 
-def throughput(workload: Workload, pauses: Pauses, young: Young) -> tuple[float, int]:
+def throughput(workload: Workload, pauses: Pauses, collector: Collector) -> tuple[float, int]:
     """(CPU seconds, trades) of the whole workload in entries of `ENTRY_COMMANDS`."""
     machine = prepared(workload)
     apply = machine.apply
     index, now_ns = machine.index, machine.time_ns
     trades = rejected = 0
     cpu_s = 0.0
-    with pauses, young:
+    with pauses:
         for batch in entries(workload.commands, ENTRY_COMMANDS):
             index += 1
             now_ns += 1_000_000
             began = time.process_time_ns()
             results = apply(index, now_ns, batch)
-            young.applied(len(batch))
+            collector.applied(len(batch))
             cpu_s += (time.process_time_ns() - began) / 1e9
             for events in results:
                 trades += sum(type(event) is TradeExecuted for event in events)
@@ -114,27 +87,26 @@ def throughput(workload: Workload, pauses: Pauses, young: Young) -> tuple[float,
     return cpu_s, trades
 
 
-def latencies_us(workload: Workload, young: Young) -> list[float]:
+def latencies_us(workload: Workload, collector: Collector) -> list[float]:
     """The ordered times of single commands, each in an entry of its own, wall clock."""
     machine = prepared(workload)
     apply = machine.apply
     index, now_ns = machine.index, machine.time_ns
     clock = time.perf_counter_ns
     times = []
-    with young:
-        for raw in workload.commands[:TIMED_COMMANDS_MAX]:
-            index += 1
-            now_ns += 1_000
-            batch = [raw]
-            began = clock()
-            apply(index, now_ns, batch)
-            young.applied(1)
-            times.append((clock() - began) / 1_000)
+    for raw in workload.commands[:TIMED_COMMANDS_MAX]:
+        index += 1
+        now_ns += 1_000
+        batch = [raw]
+        began = clock()
+        apply(index, now_ns, batch)
+        collector.applied(1)
+        times.append((clock() - began) / 1_000)
     times.sort()
     return times
 
 
-def measure(workload: Workload, accounts: int, young: Young) -> list[Figure]:
+def measure(workload: Workload, accounts: int, collector: Collector) -> list[Figure]:
     pauses = Pauses()
     label = f"{workload.name}, {accounts:,} accounts"
     compiled = type(Machine.apply).__name__ != "function"  # mypyc's methods are method descriptors
@@ -142,8 +114,8 @@ def measure(workload: Workload, accounts: int, young: Young) -> list[Figure]:
     began = time.process_time()
     fills = run_reference(workload.ops)
     reference = len(workload.ops) / (time.process_time() - began)
-    cpu_s, trades = throughput(workload, pauses, young)
-    times = latencies_us(workload, young)
+    cpu_s, trades = throughput(workload, pauses, collector)
+    times = latencies_us(workload, collector)
     assert trades == fills, f"{trades} trades, the reference book has {fills}"
     speed = len(workload.commands) / cpu_s
     ratio_note = f"{trades:,} trades; reference book {reference:,.0f}/s"
@@ -158,30 +130,21 @@ def measure(workload: Workload, accounts: int, young: Young) -> list[Figure]:
     ]
 
 
-def thresholds(text: str) -> tuple[int, int, int]:
-    """`100000,50,1000` for `gc.set_threshold`."""
-    first, second, third = map(int, text.split(","))
-    return first, second, third
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workload", choices=("synth", "goog", "all"), default="all")
     parser.add_argument("--accounts", type=int, action="append", help="default: 100 and 10000")
     parser.add_argument("--commands", type=int, default=SYNTH_COMMANDS, help="of synth")
-    parser.add_argument("--gc", type=thresholds, default=GC_THRESHOLDS, help="three numbers; default: as a node")
-    parser.add_argument("--young", type=int, default=0, metavar="N", help="collect the young ones every N commands")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    gc.set_threshold(*options.gc)
-    young = Young(options.young)
+    collector = Collector()
     figures = []
     for accounts in options.accounts or [100, 10_000]:
         if options.workload in ("goog", "all"):
-            figures += measure(goog(accounts), accounts, young)
+            figures += measure(goog(accounts), accounts, collector)
         if options.workload in ("synth", "all"):
-            figures += measure(synth(accounts, options.commands), accounts, young)
-    show("The machine alone", figures, options.json, gc_thresholds=options.gc, young_every=options.young)
+            figures += measure(synth(accounts, options.commands), accounts, collector)
+    show("The machine alone", figures, options.json)
 
 
 if __name__ == "__main__":
