@@ -81,6 +81,7 @@ class Conversation:
         self._route = client.route
         self._ssl_context = ssl_context
         self._name = settings.session or client.session.new_id()
+        self._failures = 0  # connections in a row that came to nothing
         self._lost: LinkLost | None = None  # why the present connection is being left
         self._scope: trio.CancelScope | None = None  # of the present connection
         self._stop: trio.CancelScope | None = None  # of everything
@@ -122,7 +123,8 @@ class Conversation:
                         raise errors.Unavailable(f"no node leads: {said}", asked="open a trading socket")
                     if lost.move_on:
                         self._route.next(url)
-                    await trio.sleep(self._route.pause_s())
+                    self._failures += 1
+                    await trio.sleep(self._route.pause_s(failures=self._failures))
         except* errors.ClientError as group:
             failure = _first(group)
             self._end(failure)
@@ -213,6 +215,7 @@ class Conversation:
         self.url = url
         self.link = link
         self._route.good()
+        self._failures = 0
         if not self.settings.events:
             self._tell("unsubscribe", channels=["account"])
         for mirror in self.books.values():

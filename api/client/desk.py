@@ -150,7 +150,7 @@ class Desk:
         if len(responses) != len(ticket.todo):
             raise LinkLost(f"{len(responses)} replies to a frame of {len(ticket.todo)} messages")
         again: list[int] = []
-        pause_s = 0.0
+        pause_s: float | None = 0.0
         ticket.sent_at = None
         for index, response in zip(ticket.todo, responses, strict=True):
             if not isinstance(response, wire.Response):
@@ -164,7 +164,8 @@ class Desk:
             body = response.error or errors.ErrorBody(0, "", "refused without an error object")
             if body.transient:
                 again.append(index)
-                pause_s = max(pause_s, self._heed(ticket, index, body))
+                wait_s = self._heed(ticket, index, body)
+                pause_s = None if pause_s is None or wait_s is None else max(pause_s, wait_s)
                 continue
             refusal = ticket.refusal(index, body)
             if refusal.after_unknown and settle.worth_asking(ticket.requests[index], refusal):
@@ -174,7 +175,7 @@ class Desk:
         ticket.todo = again
         if not ticket.open:
             self._finish(ticket)
-        elif again:
+        elif again and pause_s is not None:
             self._start(self._post_later, ticket, pause_s)
         return True
 
@@ -186,8 +187,11 @@ class Desk:
         _, ticket = self._sent.popitem()
         self._resolve_all(ticket, lambda index: ticket.refusal(index, body))
 
-    def _heed(self, ticket: Ticket, index: int, body: errors.ErrorBody) -> float:
-        """A refusal that another attempt may not get: where to go, and how many seconds to wait."""
+    def _heed(self, ticket: Ticket, index: int, body: errors.ErrorBody) -> float | None:
+        """A refusal that another attempt may not get: how many seconds to wait before it.
+
+        None where this connection is being left: the next one begins with everything that has no answer.
+        """
         route = self._session.route
         self.trouble[route.current] = body.message
         if body.outcome == "unknown":
@@ -196,8 +200,10 @@ class Desk:
             leader = body.detail("leader")
             followed = route.follow(leader.get("url")) if isinstance(leader, dict) else False
             self._leave(LinkLost(body.message, CLOSE_NOT_LEADER, move_on=not followed))
-        elif body.code == errors.NO_QUORUM:
+            return None
+        if body.code == errors.NO_QUORUM:
             self._leave(LinkLost(body.message))  # another node may have the majority that this one lost
+            return None
         return route.pause_s(body.detail("retry_after_ms"))
 
     async def _settle(self, ticket: Ticket, index: int, refusal: errors.ClientError) -> None:

@@ -94,19 +94,22 @@ class Route:
         position = urls.index(failed) if failed in urls else -1
         self._go(urls[(position + 1) % len(urls)])
 
-    def pause_s(self, asked_ms: object = None) -> float:
+    def pause_s(self, asked_ms: object = None, *, failures: int | None = None) -> float:
         """Seconds to wait before the next attempt: jittered, growing, at most `BACKOFF_MAX_S`.
 
         The first failure in a row costs no wait when there is another node to ask; a node's own `retry_after_ms` is
-        respected up to the same bound.
+        respected up to the same bound. `failures` are those of a caller that counts its own: the sockets of one client
+        lose their leader at the same moment, and that is one failure for each of them, not many for all.
         """
-        self._failures += 1
+        if failures is None:
+            self._failures += 1
+            failures = self._failures
         if isinstance(asked_ms, int | float) and not isinstance(asked_ms, bool) and asked_ms > 0:
             ceiling = min(BACKOFF_MAX_S, asked_ms / 1000)
-        elif self._failures < len(self.urls):
+        elif failures < len(self.urls):
             return 0.0
         else:
-            ceiling = min(BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(self._failures, 10))
+            ceiling = min(BACKOFF_MAX_S, _BACKOFF_FIRST_S * 2 ** min(failures, 10))
         return self._rng.uniform(ceiling / 2, ceiling)
 
     def _go(self, url: str) -> None:

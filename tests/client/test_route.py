@@ -50,6 +50,14 @@ def test_a_node_that_somebody_else_left_already_is_not_left_twice():
     assert route.current == "http://b:2"
 
 
+def test_a_caller_that_counts_its_own_failures_is_not_slowed_by_those_of_others():
+    route = Route(["http://a:1", "http://b:2", "http://c:3"], rng=random.Random(1))
+    for _ in range(40):
+        route.pause_s()
+    assert route.pause_s(failures=1) == 0.0
+    assert 0.0 < route.pause_s(failures=3) <= BACKOFF_MAX_S
+
+
 def test_pauses_grow_are_jittered_and_bounded():
     route = Route(["http://a:1"], rng=random.Random(1))
     pauses = [route.pause_s() for _ in range(40)]
