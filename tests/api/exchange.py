@@ -30,8 +30,8 @@ from node.exchange.events import Event
 from node.exchange.machine import Machine
 from node.exchange.types import Role
 from node.market.tape import Tape
+from tests.exchange.driver import YUAN, copper
 
-YUAN = 10_000
 COPPER = "SHFE.cu2701"
 # bcrypt (cost 12) of "correct horse": registering over the API costs 0.4 s of CPU, so most users are made in the log.
 PASSWORD = "correct horse"
@@ -49,33 +49,6 @@ class TestClock:
 
     def wall_ns(self) -> int:
         return time.time_ns() + self.offset_ns
-
-
-def copper(**changes: Any) -> ListInstrument:
-    """domain.md's first example: m = 5, tick 10, margin 35 000 and fee 17.5 per lot."""
-    terms: dict[str, Any] = {
-        "instrument_id": COPPER,
-        "name": "沪铜2701",
-        "product": "cu",
-        "volume_multiple": 5,
-        "tick_units": 10 * YUAN,
-        "pre_settlement_ticks": 7_000,
-        "upper_limit_ticks": 7_700,
-        "lower_limit_ticks": 6_300,
-        "volume_min": 1,
-        "volume_max": 500,
-        "margin_long_rate": 0,
-        "margin_long_amount": 35_000 * YUAN,
-        "margin_short_rate": 0,
-        "margin_short_amount": 35_000 * YUAN,
-        "open_rate": 0,
-        "open_amount": 175_000,
-        "close_rate": 0,
-        "close_amount": 175_000,
-        "close_today_rate": 0,
-        "close_today_amount": 175_000,
-    }
-    return ListInstrument(**(terms | changes))
 
 
 INDEX_FUTURE = copper(

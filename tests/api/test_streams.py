@@ -14,8 +14,9 @@ from api.ws.hub import Hub
 from node.exchange.codec import encode_command
 from node.exchange.commands import CancelAll, Command, Deposit, OpenAccount, PlaceOrder, RegisterUser
 from node.exchange.machine import Machine
-from tests.api.exchange import COPPER, YUAN, Node, copper, exchange, order
+from tests.api.exchange import COPPER, Node, exchange, order
 from tests.api.sockets import Trader
+from tests.exchange.driver import YUAN, copper
 
 
 def dense(events: list[dict[str, Any]], after: int) -> None:
