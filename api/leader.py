@@ -46,13 +46,15 @@ class Leadership:
 
     def body(self) -> dict[str, str] | None:
         """{id, url} of the leader; None while nobody is known to lead."""
-        if self.leader is None:
-            return None
-        url = self.url(self.leader)
-        return {"id": self.leader, "url": url} if url is not None else None
+        return self._hint(self.leader)
+
+    def _hint(self, leader: str | None) -> dict[str, str] | None:
+        url = None if leader is None else self.url(leader)
+        return {"id": leader, "url": url} if leader is not None and url is not None else None
 
     def error(self, error: ConsensusError) -> ApiError:
-        return from_consensus(error, self.body())
+        """What a client is told. A refusal names the leader of its own moment: it may be newer than what was heard."""
+        return from_consensus(error, self._hint(error.leader) if isinstance(error, NotLeader) else self.body())
 
     def require(self) -> None:
         """Raises Unavailable: NOT_LEADER, or NO_QUORUM where this node hears no majority to have a leader with."""
