@@ -14,7 +14,7 @@ from collections.abc import Callable
 import trio
 
 from consensus.errors import Fatal
-from storage.errors import WriteFailed
+from storage.errors import StorageError
 from storage.wal import SyncJob
 
 _STOP_S = 5.0  # a sync that takes longer than this at shutdown is left to the end of the process
@@ -39,7 +39,9 @@ class Flusher:
     def kick(self) -> None:
         """Start a sync if there is something to sync and none on its way. Raises Fatal if the last one failed."""
         if self._failure is not None:
-            raise Fatal(f"{self._failure}. Nothing that was not synced was acknowledged") from self._failure
+            known = isinstance(self._failure, (Fatal, StorageError))
+            what = str(self._failure) if known else f"syncing the log failed ({self._failure!r}); keep the traceback"
+            raise Fatal(f"{what}. Nothing that was not synced was acknowledged") from self._failure
         if not self._busy and (job := self._begin()) is not None:
             self._busy = True
             self._jobs.put(job)
@@ -56,7 +58,7 @@ class Flusher:
             failure: BaseException | None = None
             try:
                 job.run()
-            except WriteFailed as error:
+            except BaseException as error:  # whatever it is, nothing more may be promised
                 failure = error
             self._report(self._done, job, failure)
         self._report(self._stopped.set)

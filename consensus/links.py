@@ -9,6 +9,7 @@ Plain TCP, therefore loopback only.
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import logging
 import random
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 REDIAL_S = 0.1
 HELLO_S = 2.0  # how long a caller may take to introduce itself
 STRANGERS_MAX = 32  # callers that have not introduced themselves; one more is hung up on
+STUCK_S = 2.0  # a link that took nothing of what waits for so long is dropped and dialled again
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED_PAUSE_S = 0.05
 _READ_BYTES = 256 * 1024  # of the one buffer of a link: a fresh one for each read would cost as much as the read
 
 
@@ -125,13 +129,22 @@ class Links:
     # Incoming.
 
     async def _accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
+        exhausted = False
         while True:
             await trio.lowlevel.wait_readable(listener)
             try:
                 sock, _ = listener.accept()
-            except OSError:  # the caller left already, or descriptors ran out
-                await trio.lowlevel.checkpoint()
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:  # the caller left already
+                    await trio.lowlevel.checkpoint()
+                    continue
+                if not exhausted:
+                    reason = error.strerror
+                    log.error("cannot accept the calls of other members: %s; raise `ulimit -n`", reason)  # noqa: TRY400
+                exhausted = True
+                await trio.sleep(_EXHAUSTED_PAUSE_S)  # the caller still waits, and the listener stays readable
                 continue
+            exhausted = False
             if self._strangers >= STRANGERS_MAX:
                 sock.close()
                 continue
@@ -145,11 +158,6 @@ class Links:
             with trio.fail_after(HELLO_S):
                 hello = await _receive_hello(sock)
                 peer = self._admit(hello, sock)
-                sock.sendall(
-                    wire.encode_hello(
-                        Hello(self._config.cluster, self._config.node, hello.sender, self._incarnation, hello.link)
-                    )
-                )
         except (OSError, MalformedFrame, trio.TooSlowError) as error:
             log.warning("refused a caller: %s", error)
             sock.close()
@@ -172,7 +180,8 @@ class Links:
                 self._transport.link_changed(peer, incoming=False)
 
     def _admit(self, hello: Hello, sock: socket.socket) -> Peer:
-        """Check who calls. The newest link of a peer replaces the one before, so that frames never overtake."""
+        """Check who calls, and answer. The newest link of a peer replaces the one before, so that frames never
+        overtake; a caller that cannot be answered replaces nothing."""
         peer = self._transport.peers.get(hello.sender)
         if hello.cluster != self._config.cluster or hello.receiver != self._config.node or peer is None:
             raise MalformedFrame(
@@ -180,9 +189,11 @@ class Links:
                 f"{self._config.node} and its members are {', '.join(sorted(self._transport.peers))}"
             )
         old = self._incoming.get(hello.sender)
+        if old is not None and old.incarnation == hello.incarnation and old.link >= hello.link:
+            raise MalformedFrame(f"link {hello.link} of {hello.sender} is older than link {old.link}")
+        answer = Hello(self._config.cluster, self._config.node, hello.sender, self._incarnation, hello.link)
+        sock.sendall(wire.encode_hello(answer))
         if old is not None:
-            if old.incarnation == hello.incarnation and old.link >= hello.link:
-                raise MalformedFrame(f"link {hello.link} of {hello.sender} is older than link {old.link}")
             trio.lowlevel.notify_closing(old.socket)
             old.socket.close()
         self._incoming[hello.sender] = _Incoming(sock, hello.incarnation, hello.link)
@@ -253,8 +264,19 @@ class _Outgoing:
     async def write_rest(self) -> None:
         while True:
             await self._stuck.wait()
-            await trio.lowlevel.wait_writable(self._socket)
+            if self._closed:  # while this task was on its way
+                return
+            with trio.move_on_after(STUCK_S) as patience:
+                await trio.lowlevel.wait_writable(self._socket)
+            if patience.cancelled_caught:
+                log.error("%s does not read; dropping the link to it", self._peer.member.name)
+                self.close()
+                return
+            if self._closed:
+                return
             self._write(self._rest)
+            if self._closed:
+                return
             if not self._rest:
                 self._stuck = trio.Event()
                 self.flush()
@@ -291,6 +313,8 @@ def _socket(address: tuple[str, int]) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere `write_rest` alone notices
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(STUCK_S * 1000))
     return sock
 
 

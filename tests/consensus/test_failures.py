@@ -104,6 +104,28 @@ async def test_a_failed_sync_stops_the_node_and_nothing_was_acknowledged(
     assert threading.active_count() < 20
 
 
+async def test_a_sync_that_fails_in_any_way_stops_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = replica(tmp_path)
+    outcomes: list[Any] = []
+    datasync = AppendFile.datasync
+
+    def fail(self: AppendFile) -> None:
+        if threading.current_thread().name == "wal-sync":
+            raise MemoryError
+        datasync(self)
+
+    async def submit() -> None:
+        await one.wait_ready()
+        monkeypatch.setattr(AppendFile, "datasync", fail)
+        one.propose([b"x"], outcomes.append)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(submit)
+        with pytest.raises(Fatal, match=r"syncing the log failed \(MemoryError\(\)\).*Nothing"), trio.fail_after(3):
+            await one.run()
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown]
+
+
 async def test_nothing_is_acknowledged_while_the_disk_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Persist before promise, end to end: while no sync returns, no node acknowledges and nothing commits."""
     held = threading.Event()
