@@ -36,6 +36,8 @@ _EXPIRY_S = 0.05  # how often deadlines of submissions are looked at
 _IDLE_S = 0.05  # the longest time between two steps
 _PING_S = 0.1  # a link that carried nothing for this long carries a ping
 _UNNOTICED = float("inf")
+_REPLAY_ENTRIES = 1000  # a node that has more to apply does not stand for election,
+_REPLAY_PATIENCE_S = 10.0  # for so long after its start; beyond it a late leader is better than none
 
 
 class Core:
@@ -75,6 +77,7 @@ class Core:
         self._heartbeat_at = started
         self._notice_at = _UNNOTICED
         self._expiry_at = started
+        self._replay_patience_ends = started + _REPLAY_PATIENCE_S
         self._caught_up_once = False
         self._may_propose = False  # leads and hears a majority, as of this turn
         self.commands_applied = 0
@@ -87,6 +90,8 @@ class Core:
         now = self._now()
         if not (self._may_propose and self.raft.is_leader):
             self._check_leads(now)
+            if not self._applied_own_term():  # it may still be replaying: no answer could be given in time
+                raise NotLeader(None, self.raft.term)
             self._may_propose = True
         self.batch.admit(commands, done, now, timeout_s)
         self._wake()
@@ -115,8 +120,7 @@ class Core:
         the next step; the silence must not be blamed on the others."""
         now = self._now()
         self.elections.forgive(stall_s, now)
-        self.transport.forgive(stall_s)
-        self.raft.forgive(stall_s)
+        self.raft.forgive(stall_s, self.transport.forgive(stall_s, now, self._patience_s))
 
     # The turn.
 
@@ -126,6 +130,8 @@ class Core:
         self._may_propose = False
         if self.raft.is_leader:
             self._lead(now)
+        elif self._replaying(now):
+            self.elections.postpone(now)
         elif self.elections.due(now):
             self.elections.start_round(self.raft.term + 1, now)
             self.transport.ask_prevote(self.raft.term + 1)
@@ -196,9 +202,15 @@ class Core:
 
     def _settle(self, now: float) -> None:
         """Tell everybody who waits what came of this turn."""
-        if self._leads_term is not None and (not self.raft.is_leader or self.raft.term != self._leads_term):
+        if self.raft.is_leader:
+            ended = self._leads_term is not None and self.raft.term != self._leads_term
+        else:
+            # A leadership may also end before its first turn, with what was admitted in between.
+            ended = self._leads_term is not None or self.batch.waiting > 0 or len(self.reads) > 0
+        if ended:
             lost = NotLeader(self.leader(now), self.raft.term)
-            self.batch.fail_all(lost, f"the leadership of term {self._leads_term} ended before the outcome was seen")
+            led = "a term" if self._leads_term is None else f"term {self._leads_term}"
+            self.batch.fail_all(lost, f"the leadership of {led} ended before the outcome was seen")
             self.reads.fail_all(lost)
             self._leads_term = None
         if now >= self._expiry_at:
@@ -246,10 +258,15 @@ class Core:
 
     def can_commit(self, now: float) -> bool:
         """Leads, hears a majority, and has applied an entry of its own term."""
+        return self.raft.is_leader and self.reachable(now) >= self._config.quorum and self._applied_own_term()
+
+    def _applied_own_term(self) -> bool:
+        return self._journal.term_at(self.raft.raftLastApplied) == self.raft.term
+
+    def _replaying(self, now: float) -> bool:
+        """Whether another should rather lead: so much is left to apply that this node could answer nobody yet."""
         return (
-            self.raft.is_leader
-            and self.reachable(now) >= self._config.quorum
-            and self._journal.term_at(self.raft.raftLastApplied) == self.raft.term
+            self.raft.raftCommitIndex - self.raft.raftLastApplied > _REPLAY_ENTRIES and now < self._replay_patience_ends
         )
 
     def ready(self) -> bool:

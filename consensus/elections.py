@@ -14,6 +14,7 @@ import random
 LogPosition = tuple[int, int]  # term and index of the last entry; in Raft's order of recency
 
 _CRASH_JITTER_S = 0.012  # spreads the candidacies of followers that see the leader's connections close together
+_TIE_S = 0.03  # candidacies closer than this would split the vote
 
 
 class Elections:
@@ -29,7 +30,9 @@ class Elections:
         self._heard = now
         self._closed = False  # the connection from the leader was closed: it counts as dead at once
         self.deadline = now + self._timeout()
+        self._forgiven_until: float | None = None  # set by the first stall since the leader was heard
         self._round: int | None = None  # the term that is being asked for
+        self._asked = now  # when it was asked for
         self._granted: set[str] = set()
         self.gate_open = False
 
@@ -37,6 +40,7 @@ class Elections:
         """An append_entries of the current term arrived."""
         self.leader = leader
         self._heard = now
+        self._forgiven_until = None
         self._closed = False
         self._round = None
         self.gate_open = False
@@ -55,8 +59,16 @@ class Elections:
         self.gate_open = False
 
     def forgive(self, stall_s: float, now: float) -> None:
-        """This node did not run for `stall_s`: the silence is its own, so do not blame the leader."""
-        self._heard += stall_s
+        """This node did not run for `stall_s`: the silence is its own, so do not blame the leader.
+
+        What a living leader sent meanwhile is received right after. Therefore one stall is forgiven whatever its
+        length, and more of them only for `max_s`: a node that stalls all the time must notice a dead leader, too.
+        """
+        if self._forgiven_until is None:
+            self._forgiven_until = now + self._max_s
+        if now > self._forgiven_until:
+            return
+        self._heard = min(now, self._heard + stall_s)
         if not self._closed:
             self.deadline = max(self.deadline, now + self._min_s / 2)
 
@@ -68,12 +80,14 @@ class Elections:
         return self.leader is not None and not self._closed and now - self._heard <= self._max_s
 
     def due(self, now: float) -> bool:
-        return now >= self.deadline and not self.gate_open
+        return now >= self.deadline
 
     def start_round(self, term: int, now: float) -> None:
-        """Begin to ask whether the others would vote for this node in `term`."""
+        """Begin to ask whether the others would vote for this node in `term`. What was granted before is void: a
+        gate that could not be used in time (nobody is linked any more) must not open a campaign much later."""
         self.deadline = now + self._timeout()
         self._round = term
+        self._asked = now
         self._granted = {self._me}
         self.gate_open = len(self._granted) >= self._quorum
 
@@ -82,8 +96,9 @@ class Elections:
         if theirs < mine or not self.leader_gone(now):
             return False
         if self._round is not None and self._round >= term:
-            # Two candidates at once would split the vote and lose a whole timeout. The better one goes on.
-            if (theirs, asker) < (mine, self._me):
+            # Two candidates at once would split the vote and lose a whole timeout. The better one goes on. Later the
+            # round has failed, and whoever links only some of the members must not refuse the one who links all.
+            if now - self._asked <= _TIE_S and (theirs, asker) < (mine, self._me):
                 return False
             self._round = None
             self.gate_open = False

@@ -138,10 +138,11 @@ class Raft(SyncObj):  # type: ignore[misc]
         yield
         self._SyncObj__raftNextIndex[node] = max(before, self._SyncObj__raftNextIndex[node])
 
-    def forgive(self, stall_s: float) -> None:
-        """This process did not run for `stall_s`: followers that answered before are not silent for it."""
-        for node in self._SyncObj__lastResponseTime:
-            self._SyncObj__lastResponseTime[node] += stall_s
+    def forgive(self, stall_s: float, nodes: list[Node]) -> None:
+        """This process did not run for `stall_s`: of `nodes`, those that answered before are not silent for it."""
+        for node in nodes:
+            if node in self._SyncObj__lastResponseTime:
+                self._SyncObj__lastResponseTime[node] += stall_s
 
     @property
     def _SyncObj__raftLog(self) -> Journal:  # noqa: N802

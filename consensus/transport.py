@@ -39,6 +39,8 @@ class Peer:
     incoming: bool = False  # the link that it dialled is up
     heard: float | None = None  # when its last frame came, in this process
     sent: float = 0.0  # when something was last put into its outbox
+    forgiven: float | None = None  # what `heard` was set to when a stall of this node was forgiven last
+    forgiven_until: float = 0.0
     known_to_raft: bool = False  # PySyncObj believes that it is connected
     progress: Progress = field(default_factory=Progress)
 
@@ -334,11 +336,21 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             peer.incoming and peer.heard is not None and now - peer.heard <= within_s for peer in self.peers.values()
         )
 
-    def forgive(self, stall_s: float) -> None:
-        """This node did not run for `stall_s`; the silence of the others was its own."""
+    def forgive(self, stall_s: float, now: float, at_most_s: float) -> list[Node]:
+        """This node did not run for `stall_s`; the silence of the others was its own. Returns whom it forgave.
+
+        Of those who stay silent afterwards, further stalls are forgiven for `at_most_s` only (see `Elections`).
+        """
+        forgiven: list[Node] = []
         for peer in self.peers.values():
-            if peer.heard is not None:
-                peer.heard += stall_s
+            if peer.heard is None:
+                continue
+            if peer.heard != peer.forgiven:  # it was heard since the last stall
+                peer.forgiven_until = now + at_most_s
+            if now <= peer.forgiven_until:
+                peer.heard = peer.forgiven = min(now, peer.heard + stall_s)
+                forgiven.append(peer.node)
+        return forgiven
 
     def destroy(self) -> Any:
         raise Fatal("PySyncObj was asked to close the links; their owner does that")

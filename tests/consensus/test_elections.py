@@ -92,3 +92,32 @@ def test_after_a_stall_a_closed_connection_still_counts() -> None:
     timer.closed("a", 1.1)
     timer.forgive(5.0, 6.0)
     assert timer.due(6.0)
+
+
+def test_a_granted_gate_that_nobody_could_use_closes_with_the_timeout() -> None:
+    timer = elections()
+    timer.start_round(5, 1.0)
+    timer.granted("c", 5, 4)
+    assert timer.gate_open
+    assert timer.due(timer.deadline), "an open gate does not stop the timer"
+    timer.start_round(5, timer.deadline)
+    assert not timer.gate_open, "the next campaign needs a fresh pre-vote"
+
+
+def test_a_tie_is_broken_for_a_moment_and_never_holds_up_another_candidate() -> None:
+    timer = elections(me="b")
+    timer.start_round(5, 1.0)
+    assert not timer.consider("a", 5, MINE, MINE, 1.02)
+    assert timer.consider("a", 5, MINE, MINE, 1.04)
+    assert not timer.consider("a", 5, (3, 9), MINE, 1.05), "its log is behind"
+
+
+def test_stalls_without_end_do_not_hide_a_silent_leader() -> None:
+    timer = elections()
+    timer.hear("a", 0.0)
+    now = 0.0
+    while not timer.due(now):
+        now += 0.1
+        timer.forgive(0.09, now)
+        assert now < 2.0
+    assert timer.leader_gone(now + 0.1)

@@ -249,6 +249,18 @@ def test_p4_an_acknowledgement_covers_only_what_is_durable(tmp_path: Path, patch
         assert sent(follower, leader.name) == [acknowledgement(durable + 1)]
 
 
+def test_p4_an_acknowledgement_waits_until_its_term_is_durable(tmp_path: Path, patch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as (_, leader, (follower, other)):
+        last, term = follower.journal.last_index, leader.core.raft.term + 1
+        sent(follower, other.name)
+        deliver(follower, other.name, appended(leader, last, last, term=term), term)
+        follower.step()
+        follower.start_sync()
+        assert sent(follower, other.name) == [], "a crash could still take it back to the term before"
+        follower.finish_sync()
+        assert sent(follower, other.name) == [acknowledgement(last)]
+
+
 @ON_AND_OFF
 def test_p4_a_leader_does_not_count_itself_before_its_own_sync(
     tmp_path: Path, patch: pytest.MonkeyPatch, guarded: bool
@@ -388,7 +400,7 @@ def test_p21_a_submission_whose_entry_was_replaced_is_unknown_and_told_once(
             if old.name in pair:
                 simulation.cut.add(pair)
                 simulation.link(pair, False)
-        old.core.transport.forgive(0)
+        old.core.transport.forgive(0, simulation.clock(), 1.0)
         patch.setattr(Transport, "reachable", lambda self, now, within_s: 3)
         old.core.propose([b"lost"], outcomes.append, 30.0)
         simulation.run_calmly(1.5)
