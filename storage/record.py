@@ -57,30 +57,60 @@ def scan(data: bytes, base: int) -> tuple[list[Record], Fault | None]:
         if start > size:
             return records, Fault(offset, True, "the file ends inside a record header")
         header_checksum, length, checksum, kind = HEADER.unpack_from(data, offset)
-        if google_crc32c.value(_COVERED.pack(base + offset, length, checksum, kind)) != header_checksum:
-            torn = _never_written(data, offset, size)
+        if not _header_valid(header_checksum, base + offset, length, checksum, kind):
+            torn = _header_never_written(data, offset, base)
             return records, Fault(offset, torn, "the checksum of a record header is wrong")
         end = start + length
         if end > size:
             return records, Fault(offset, True, "the file ends inside a record")
         payload = data[start:end]
         if google_crc32c.value(payload) != checksum:
-            torn = _never_written(data, offset, end)
+            torn = _payload_never_written(data, offset, end)
             return records, Fault(offset, torn, f"the checksum of a record of {length} bytes is wrong")
         records.append(Record(base + offset, kind, payload, base + end))
         offset = end
     return records, None
 
 
-def _never_written(data: bytes, start: int, end: int) -> bool:
-    """Whether a crash can have left these bytes: some sector of them was never written.
+# A killed process leaves a shorter file. A power loss leaves a shorter file, or zeros from some place to the end of a
+# sector (or of several, as a file system writes pages) where the data had not reached the disk. A flipped bit leaves
+# neither, and must never be mistaken for a torn write: the record may have been acknowledged.
 
-    A killed process leaves a shorter file. A power loss leaves a shorter file, or sectors of zeros where the data
-    had not reached the disk. A flipped bit leaves neither, and must never be mistaken for a torn write: the record
-    may have been acknowledged.
+
+def _header_valid(header_checksum: int, position: int, length: int, checksum: int, kind: int) -> bool:
+    computed: int = google_crc32c.value(_COVERED.pack(position, length, checksum, kind))
+    return computed == header_checksum
+
+
+def _header_never_written(data: bytes, start: int, base: int) -> bool:
+    """Whether a crash can have left this invalid header: a sector that holds a part of it was not written.
+
+    Only the sectors of the header itself are looked at. Zeros further on prove nothing: they may be the payload of
+    a later record, and its being there would hide every record behind a flipped bit.
     """
-    if not any(data[start:end]):
-        return True
+    size, end = len(data), start + HEADER.size
+    boundary = (start // _SECTOR + 1) * _SECTOR
+    parts = [(start, min(boundary, size))]
+    if boundary < end:
+        parts.append((boundary, min(boundary + _SECTOR, size)))
+    if all(any(data[first:last]) for first, last in parts):
+        return False
+    return not _one_bit_off(data[start:end], base + start)
+
+
+def _one_bit_off(header: bytes, position: int) -> bool:
+    """Whether one flipped bit made the header invalid: a short piece of it may be zeros because of that."""
+    for bit in range(len(header) * 8):
+        flipped = bytearray(header)
+        flipped[bit // 8] ^= 1 << bit % 8
+        header_checksum, length, checksum, kind = HEADER.unpack(flipped)
+        if _header_valid(header_checksum, position, length, checksum, kind):
+            return True
+    return False
+
+
+def _payload_never_written(data: bytes, start: int, end: int) -> bool:
+    """Whether a crash can have left the payload of this record, whose header is valid: a sector was not written."""
     sector = (start // _SECTOR + 1) * _SECTOR
     while sector < end:
         piece = data[sector : min(sector + _SECTOR, end)]

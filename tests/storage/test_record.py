@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import record
-from storage.record import frame, scan
+from storage.record import HEADER, frame, scan
 
 PAYLOADS = [b"", b"a", b"x" * 300, bytes(range(256))]
 
@@ -66,3 +66,43 @@ def test_a_record_at_another_position_is_refused() -> None:
 def test_a_record_above_the_limit_is_not_framed() -> None:
     with pytest.raises(ValueError, match="limit"):
         frame(0, 1, bytes(record.PAYLOAD_BYTES_MAX + 1))
+
+
+@given(st.integers(1, 1600), st.integers(0, 3000), st.sampled_from([512, 4096]))
+def test_a_page_that_was_not_rewritten_is_a_torn_tail_though_later_ones_were(
+    first: int, second: int, page: int
+) -> None:
+    durable = log([b"a" * first])
+    whole = bytearray(log([b"a" * first, b"b" * second, b"c" * 6000]))
+    start = len(durable)
+    boundary = (start // page + 1) * page
+    whole[start:boundary] = bytes(boundary - start)
+    records, fault = scan(bytes(whole), 0)
+    assert len(records) == 1
+    assert fault is not None and fault.offset == start
+    if boundary - start >= HEADER.size:
+        assert fault.torn
+
+
+@given(st.integers(450, 520))
+def test_a_header_of_which_one_sector_was_not_written_is_a_torn_tail(first: int) -> None:
+    start = len(log([b"a" * first]))
+    whole = bytearray(log([b"a" * first, b"b" * 3000]))
+    boundary = (start // 512 + 1) * 512
+    whole[boundary : boundary + 512] = bytes(512)
+    records, fault = scan(bytes(whole), 0)
+    assert len(records) == 1
+    assert fault is not None and fault.torn
+
+
+@pytest.mark.parametrize("first", range(480, 500))  # the header of the second record crosses a sector
+def test_a_flipped_bit_in_a_header_is_damage_whatever_zeros_follow(first: int) -> None:
+    payloads = [b"a" * first, b"x" * 100, bytes(1500), b"y" * 100]
+    whole = log(payloads)
+    start = len(log(payloads[:1]))
+    for bit in range(HEADER.size * 8):
+        flipped = bytearray(whole)
+        flipped[start + bit // 8] ^= 1 << bit % 8
+        records, fault = scan(bytes(flipped), 0)
+        assert len(records) == 1
+        assert fault is not None and not fault.torn, bit

@@ -155,6 +155,25 @@ def test_a_rotation_during_a_sync_leaves_the_file_to_the_sync_thread(tmp_path: P
     assert opened(tmp_path)[1] == [b"x" * SEGMENT, b"in the next segment"]
 
 
+def test_a_segment_is_durable_before_the_next_one_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "00000000.wal", tmp_path / "00000001.wal"
+    durable = 0  # bytes of the first segment that were synced while it was the last one
+    datasync = os.fdatasync
+
+    def note(fd: int) -> None:
+        nonlocal durable
+        datasync(fd)
+        if not second.exists() and os.fstat(fd).st_ino == first.stat().st_ino:
+            durable = os.fstat(fd).st_size
+
+    monkeypatch.setattr(os, "fdatasync", note)
+    wal, _ = opened(tmp_path)
+    while not second.exists():
+        wal.append(1, b"x" * 100)
+    assert durable == first.stat().st_size > SEGMENT
+    wal.abandon()
+
+
 def test_a_failed_sync_is_never_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wal, _ = opened(tmp_path)
     wal.append(1, b"a")
