@@ -1,13 +1,12 @@
 """Instruments as people write them in `cluster.toml`, and the exact `ListInstrument` command that they mean.
 
 Prices and money are decimals that must be exact in the state: a price is a multiple of the tick, money a multiple of
-0.0001, a rate has at most nine decimals. Nothing is rounded but a price limit that is given as a rate, and that
-inwards (domain.md 2), so that no order beyond the rate is ever accepted.
+0.0001, a rate has at most nine decimals. Nothing is rounded.
 """
 
 from __future__ import annotations
 
-from decimal import ROUND_FLOOR, Context, Decimal
+from decimal import Context, Decimal
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -73,8 +72,6 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     price_tick: Exact
     pre_settlement: Exact
     limit_rate: Exact | None = None
-    upper_limit: Exact | None = None
-    lower_limit: Exact | None = None
     volume_min: Annotated[int, msgspec.Meta(ge=1, le=VOLUME_MAX)] = 1
     volume_max: Annotated[int, msgspec.Meta(ge=1, le=VOLUME_MAX)] = 500
     margin_long_rate: Exact | None = None
@@ -96,11 +93,12 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         if tick_units < 1:
             raise TermError("price_tick", self.price_tick, "must be above 0")
         pre_settlement_ticks = self._ticks("pre_settlement", self.pre_settlement)
-        upper_ticks, lower_ticks = self._limits(pre_settlement_ticks)
+        if self.limit_rate is not None and not 0 < self.limit_rate < 1:
+            raise TermError("limit_rate", self.limit_rate, "must be above 0 and below 1 (0.1 is 10 %)")
+        limit_rate = _rate("limit_rate", self.limit_rate or Exact(0))
         if self.volume_max < self.volume_min:
             raise TermError("volume_max", self.volume_max, f"below volume_min = {self.volume_min}")
-        lot_units = tick_units * self.volume_multiple * (upper_ticks or pre_settlement_ticks)
-        if lot_units > NOTIONAL_UNITS_MAX:
+        if tick_units * self.volume_multiple * pre_settlement_ticks > NOTIONAL_UNITS_MAX:
             limit = Decimal(NOTIONAL_UNITS_MAX) / MONEY_SCALE
             raise TermError(
                 "volume_multiple", self.volume_multiple, f"one lot is worth more than an order may be ({limit:f})"
@@ -112,8 +110,8 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             volume_multiple=self.volume_multiple,
             tick_units=tick_units,
             pre_settlement_ticks=pre_settlement_ticks,
-            upper_limit_ticks=upper_ticks,
-            lower_limit_ticks=lower_ticks,
+            limit_up_rate=limit_rate,
+            limit_down_rate=limit_rate,
             volume_min=self.volume_min,
             volume_max=self.volume_max,
             margin_long_rate=self._margin("long", "rate"),
@@ -145,38 +143,6 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         if not 1 <= ticks <= PRICE_TICKS_MAX:
             raise TermError(key, price, f"must be 1 to {PRICE_TICKS_MAX} ticks of {self.price_tick}")
         return int(ticks)
-
-    def _limits(self, pre_settlement_ticks: int) -> tuple[int, int]:
-        """Upper and lower price limit in ticks; (0, 0) where the instrument has none."""
-        if self.limit_rate is not None:
-            for key in ("upper_limit", "lower_limit"):
-                if getattr(self, key) is not None:
-                    raise TermError(key, getattr(self, key), "contradicts limit_rate; give the rate or the two prices")
-            if not 0 < self.limit_rate < 1:
-                raise TermError("limit_rate", self.limit_rate, "must be above 0 and below 1 (0.1 is 10 %)")
-            _rate("limit_rate", self.limit_rate)
-            reach = _EXACT.multiply(self.limit_rate, Decimal(pre_settlement_ticks))
-            upper = pre_settlement_ticks + int(reach.to_integral_value(ROUND_FLOOR, _EXACT))
-            lower = pre_settlement_ticks - int(reach.to_integral_value(ROUND_FLOOR, _EXACT))
-            if upper > PRICE_TICKS_MAX:
-                raise TermError("limit_rate", self.limit_rate, f"lifts the upper limit above {PRICE_TICKS_MAX} ticks")
-            return upper, lower
-        if self.upper_limit is None and self.lower_limit is None:
-            return 0, 0
-        if self.upper_limit is None or self.lower_limit is None:
-            given, missing = ("upper", "lower") if self.lower_limit is None else ("lower", "upper")
-            raise TermError(
-                f"{given}_limit",
-                getattr(self, f"{given}_limit"),
-                f"needs {missing}_limit beside it, or limit_rate alone",
-            )
-        upper = self._ticks("upper_limit", self.upper_limit)
-        lower = self._ticks("lower_limit", self.lower_limit)
-        if not lower <= pre_settlement_ticks:
-            raise TermError("lower_limit", self.lower_limit, f"above pre_settlement = {self.pre_settlement}")
-        if not pre_settlement_ticks <= upper:
-            raise TermError("upper_limit", self.upper_limit, f"below pre_settlement = {self.pre_settlement}")
-        return upper, lower
 
     def _margin(self, side: str, kind: str) -> int:
         """One of the four margin terms; 0 where only the other kind of this side is given."""

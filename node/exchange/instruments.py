@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import gcd
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from node.exchange.book import Book
-from node.exchange.commands import ListInstrument
+from node.exchange.commands import Terms
 from node.exchange.types import (
     AMOUNT_PER_LOT_MAX,
     BALANCE_UNITS_MAX,
@@ -18,8 +18,12 @@ from node.exchange.types import (
     VOLUME_MAX,
     InstrumentStatus,
     MarginRule,
+    Phase,
     half_even,
 )
+
+if TYPE_CHECKING:
+    from node.exchange.ledger import Account
 
 TICK_VALUE_MAX: Final = 10**12  # money units that one tick of one lot is worth
 SPLITS_TODAY: Final = ("SHFE", "INE")  # CLOSE takes history only there; CLOSETODAY must be said (domain.md 5)
@@ -61,9 +65,18 @@ class Venue:
 
 
 class Instrument:
-    """One listed contract: its terms, its book and the statistics of its trading day."""
+    """One listed contract: its terms, its book and the statistics of its trading day.
+
+    `phase` says what may happen in the book now: the phase of its calendar while its status is ACTIVE, and what the
+    status demands otherwise (`sessions`).
+    """
 
     __slots__ = (
+        "assessed_ticks",
+        "assessed_volume",
+        "auction_price_ticks",
+        "auction_surplus",
+        "auction_volume",
         "book",
         "close_fee",
         "close_today_fee",
@@ -74,6 +87,9 @@ class Instrument:
         "day_turnover_ticks",
         "day_volume",
         "exchange",
+        "holders",
+        "hour_turnover_ticks",
+        "hour_volume",
         "instrument_id",
         "last_ticks",
         "lower_limit_ticks",
@@ -81,32 +97,39 @@ class Instrument:
         "margin_short",
         "open_fee",
         "open_interest",
+        "phase",
+        "pre_close_ticks",
+        "pre_open_interest",
+        "pre_settlement_ticks",
+        "settlement_ticks",
         "splits_today",
         "status",
+        "status_reason",
         "terms",
         "tick_value",
         "upper_limit_ticks",
         "venue",
+        "version",
+        "watched",
     )
 
-    def __init__(self, terms: ListInstrument, venue: Venue) -> None:
-        self.terms = terms
+    def __init__(self, terms: Terms, venue: Venue) -> None:
         self.venue = venue
         self.instrument_id = terms.instrument_id
         self.exchange = venue.name
         self.code = terms.instrument_id.partition(".")[2]
         self.splits_today = self.exchange in SPLITS_TODAY
         self.status = int(InstrumentStatus.ACTIVE)
-        value = terms.tick_units * terms.volume_multiple
-        self.tick_value = value
-        self.upper_limit_ticks = upper_limit(terms)
-        self.lower_limit_ticks = terms.lower_limit_ticks or 1
-        self.margin_long = Charge(terms.margin_long_rate, terms.margin_long_amount, value)
-        self.margin_short = Charge(terms.margin_short_rate, terms.margin_short_amount, value)
-        self.open_fee = Charge(terms.open_rate, terms.open_amount, value)
-        self.close_fee = Charge(terms.close_rate, terms.close_amount, value)
-        self.close_today_fee = Charge(terms.close_today_rate, terms.close_today_amount, value)
+        self.status_reason = ""
+        self.phase = int(Phase.CLOSED if terms.calendar else Phase.CONTINUOUS)
+        self.version = 0
+        self.pre_settlement_ticks = terms.pre_settlement_ticks
+        self.pre_close_ticks = terms.pre_settlement_ticks
+        self.pre_open_interest = 0
+        self.settlement_ticks = 0  # of the open day, if somebody set it
+        self.set_terms(terms)
         self.book = Book()
+        self.holders: dict[str, Account] = {}  # accounts with a position record, by account id
         self.last_ticks = terms.pre_settlement_ticks
         self.open_interest = 0
         self.day_volume = 0
@@ -114,6 +137,27 @@ class Instrument:
         self.day_open_ticks = 0
         self.day_high_ticks = 0
         self.day_low_ticks = 0
+        self.hour_volume = 0  # day_volume and day_turnover_ticks when the last hour of the day began
+        self.hour_turnover_ticks = 0
+        self.auction_price_ticks = 0  # where the running auction would match now; 0: nowhere
+        self.auction_volume = 0
+        self.auction_surplus = 0
+        self.assessed_ticks = terms.pre_settlement_ticks  # last price and volume that the risk monitor has seen
+        self.assessed_volume = 0
+        self.watched = False  # pending conditional orders wait for its price
+
+    def set_terms(self, terms: Terms) -> None:
+        """Take new terms, judged already; what follows from them is the caller's business. Counts the version."""
+        self.terms = terms
+        self.version += 1
+        value = terms.tick_units * terms.volume_multiple
+        self.tick_value = value
+        self.margin_long = Charge(terms.margin_long_rate, terms.margin_long_amount, value)
+        self.margin_short = Charge(terms.margin_short_rate, terms.margin_short_amount, value)
+        self.open_fee = Charge(terms.open_rate, terms.open_amount, value)
+        self.close_fee = Charge(terms.close_rate, terms.close_amount, value)
+        self.close_today_fee = Charge(terms.close_today_rate, terms.close_today_amount, value)
+        self.lower_limit_ticks, self.upper_limit_ticks = price_limits(terms, self.pre_settlement_ticks)
 
     def record_trade(self, price_ticks: int, volume: int) -> None:
         """Move the last price and the statistics of the day by one trade."""
@@ -128,12 +172,22 @@ class Instrument:
             self.day_low_ticks = price_ticks
 
 
-def upper_limit(terms: ListInstrument) -> int:
-    """The highest price that can trade. There always is one: it bounds what a position can win or lose."""
-    return terms.upper_limit_ticks or min(PRICE_TICKS_MAX, terms.pre_settlement_ticks * LIMIT_MULTIPLE)
+def price_limits(terms: Terms, pre_settlement_ticks: int) -> tuple[int, int]:
+    """(lower, upper) price limit of a day, in ticks: the rates of the previous settlement price, rounded inwards.
+
+    There always is an upper one: it bounds what a position can win or lose.
+    """
+    if terms.limit_up_rate:
+        upper = pre_settlement_ticks + pre_settlement_ticks * terms.limit_up_rate // RATE_SCALE
+    else:
+        upper = pre_settlement_ticks * LIMIT_MULTIPLE
+    lower = 1
+    if terms.limit_down_rate:
+        lower = max(1, pre_settlement_ticks - pre_settlement_ticks * terms.limit_down_rate // RATE_SCALE)
+    return lower, min(upper, PRICE_TICKS_MAX)
 
 
-def terms_fault(terms: ListInstrument) -> str:
+def terms_fault(terms: Terms) -> str:
     """What is wrong with an instrument's terms, naming the field and the value; empty if nothing is."""
     exchange, dot, code = terms.instrument_id.partition(".")
     if not (dot and exchange.isascii() and exchange.isalpha() and exchange.isupper() and 2 <= len(exchange) <= 8):
@@ -149,8 +203,8 @@ def terms_fault(terms: ListInstrument) -> str:
         ("tick_units", terms.tick_units, 1, TICK_VALUE_MAX),
         ("tick_units * volume_multiple", terms.tick_units * terms.volume_multiple, 1, TICK_VALUE_MAX),
         ("pre_settlement_ticks", terms.pre_settlement_ticks, 1, PRICE_TICKS_MAX),
-        ("upper_limit_ticks", terms.upper_limit_ticks, 0, PRICE_TICKS_MAX),
-        ("lower_limit_ticks", terms.lower_limit_ticks, 0, PRICE_TICKS_MAX),
+        ("limit_up_rate", terms.limit_up_rate, 0, RATE_SCALE * LIMIT_MULTIPLE),
+        ("limit_down_rate", terms.limit_down_rate, 0, RATE_SCALE),
         ("volume_min", terms.volume_min, 1, VOLUME_MAX),
         ("volume_max", terms.volume_max, terms.volume_min, VOLUME_MAX),
         ("margin_long_rate", terms.margin_long_rate, 0, RATE_SCALE),
@@ -169,9 +223,7 @@ def terms_fault(terms: ListInstrument) -> str:
     for field, value, least, most in bounds:
         if not least <= value <= most:
             return f"{field} {value} is not in [{least}, {most}]"
-    upper, lower = upper_limit(terms), terms.lower_limit_ticks or 1
+    upper = price_limits(terms, terms.pre_settlement_ticks)[1]
     if upper * terms.tick_units * terms.volume_multiple > NOTIONAL_UNITS_MAX:
-        return f"upper_limit_ticks {upper}: one lot could be worth more than {NOTIONAL_UNITS_MAX} units"
-    if not lower <= terms.pre_settlement_ticks <= upper:
-        return f"pre_settlement_ticks {terms.pre_settlement_ticks} is outside the price limits [{lower}, {upper}]"
+        return f"upper limit {upper} ticks: one lot could be worth more than {NOTIONAL_UNITS_MAX} units"
     return ""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
 from node.exchange.positions import Position, ProductMargin
 from node.exchange.requests import Requests
+from node.exchange.types import FreezeKind, RiskLevel
 from node.exchange.users import User
+
+if TYPE_CHECKING:
+    from node.exchange.triggers import Conditional
 
 
 class Account:
@@ -19,21 +24,34 @@ class Account:
         "account_id",
         "account_name",
         "account_type",
+        "alerted_ns",
+        "allow_close",
         "client_orders",
         "close_profit",
+        "closed",
         "commission",
+        "conditionals",
         "created_ns",
         "deposit",
         "finished",
+        "flows",
+        "freeze",
+        "freeze_reason",
         "frozen_fee",
         "frozen_margin",
         "live",
         "margin",
+        "order_turnover_max",
+        "order_volume_max",
         "orders",
+        "orders_alive_max",
+        "position_limits",
         "positions",
         "pre_balance",
         "products",
         "requests",
+        "risk_level",
+        "statements",
         "user",
         "withdraw",
     )
@@ -44,6 +62,19 @@ class Account:
         self.account_name = account_name
         self.account_type = account_type
         self.created_ns = created_ns
+        self.closed = False
+        self.freeze = int(FreezeKind.NONE)
+        self.allow_close = True  # whether a freeze of trading still lets positions be closed
+        self.freeze_reason = ""
+        self.orders_alive_max = 0  # limits of this account; 0: the exchange's own
+        self.order_turnover_max = 0  # money units
+        self.order_volume_max = 0  # lots
+        self.position_limits: dict[str, int] = {}  # instrument_id -> lots per side
+        self.risk_level = int(RiskLevel.NORMAL)  # as last assessed by the monitor
+        self.alerted_ns = 0
+        self.conditionals: dict[int, Conditional] = {}  # pending and newest ended ones
+        self.statements: deque[bytes] = deque()  # encoded AccountSettled, oldest first
+        self.flows: deque[bytes] = deque()  # encoded FundsMoved with their log index and time, oldest first
         self.pre_balance = 0
         self.deposit = 0
         self.withdraw = 0
@@ -69,6 +100,7 @@ class Account:
             if product is None:
                 product = self.products[key] = ProductMargin(instrument.terms.margin_rule)
             position = self.positions[instrument.instrument_id] = Position(instrument, product)
+            instrument.holders[self.account_id] = self
         return position
 
     def position_profit(self) -> int:

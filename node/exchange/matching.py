@@ -7,6 +7,7 @@ from typing import Final
 from node.exchange import clearing
 from node.exchange.book import Book
 from node.exchange.events import Event, OrderCancelled, TradeExecuted
+from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
 from node.exchange.types import (
     FINISHED_ORDERS_MAX,
@@ -36,11 +37,12 @@ class Matcher:
     `orders` maps id to order: the live ones, and the newest finished ones of each account for queries.
     """
 
-    __slots__ = ("_finished_count", "orders")
+    __slots__ = ("finished_count", "moved", "orders")
 
     def __init__(self) -> None:
         self.orders: dict[int, Order] = {}
-        self._finished_count = 0
+        self.finished_count = 0
+        self.moved: list[Instrument] = []  # traded in this command, and watched by conditional orders
 
     def accept(self, order: Order) -> None:
         self.orders[order.order_id] = order
@@ -99,12 +101,12 @@ class Matcher:
         del account.live[order.order_id]
         finished = account.finished
         finished.append(order)
-        if len(finished) > FINISHED_ORDERS_PER_ACCOUNT_MAX or self._finished_count >= FINISHED_ORDERS_MAX:
+        if len(finished) > FINISHED_ORDERS_PER_ACCOUNT_MAX or self.finished_count >= FINISHED_ORDERS_MAX:
             oldest = finished.popleft()
             del self.orders[oldest.order_id]
             del account.orders[oldest.order_id]
         else:
-            self._finished_count += 1
+            self.finished_count += 1
 
     def _match(self, taker: Order, time_ns: int, events: list[Event]) -> bool:
         """Trade while the best opposite price crosses; True if self-trade prevention stopped the taker."""
@@ -150,6 +152,8 @@ class Matcher:
             taker.state = FILLED
             self._finish(taker)
         instrument.record_trade(price, lots)
+        if instrument.watched:
+            self.moved.append(instrument)
         venue = instrument.venue
         venue.trade_count += 1
         if taker.direction == BUY:

@@ -34,6 +34,7 @@ class Order:
         "frozen_his",
         "frozen_margin",
         "frozen_today",
+        "gtd_day",
         "insert_index",
         "insert_ns",
         "instrument",
@@ -48,6 +49,7 @@ class Order:
         "price_type",
         "self_trade",
         "side",
+        "source",
         "state",
         "time_condition",
         "update_ns",
@@ -65,6 +67,7 @@ class Order:
         side: PositionSide,
         index: int,
         time_ns: int,
+        source: int,
     ) -> None:
         self.order_id = order_id
         self.client_order_id = command.client_order_id
@@ -84,6 +87,8 @@ class Order:
         self.min_volume = command.min_volume
         self.post_only = command.post_only
         self.self_trade = command.self_trade
+        self.gtd_day = command.gtd_day
+        self.source = source  # types.OrderSource
         self.state = int(OrderState.ACCEPTED)
         self.cancel_reason = 0  # types.CancelReason once cancelled
         self.frozen_margin = 0

@@ -1,12 +1,21 @@
 """The numbered reasons for which the exchange refuses a command: the only source of business error codes.
 
-Families: 1000 risk and validation, 2000 accounts and funds, 3000 orders, 4000 matching and sessions. The numbers of
-the documented catalogue of the reference system (reference-system.md, Part 8 b) keep their meaning.
+Families: 1000 risk and validation, 2000 accounts and funds, 3000 orders, 4000 matching and sessions, 6000 settlement
+and liquidation. The documented numbers of the reference system (reference-system.md, Part 8 b) keep their meaning.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
+
+
+class Refused(Exception):
+    """A command is refused; nothing has changed but the request record."""
+
+    def __init__(self, reject: Reject, detail: str) -> None:
+        super().__init__(detail)
+        self.reject = reject
+        self.detail = detail
 
 
 class Reject(NamedTuple):
@@ -47,6 +56,9 @@ VOLUME_OUTSIDE_LIMITS: Final = Reject(
 )
 TOO_MANY_ORDERS: Final = Reject(1012, "TOO_MANY_ORDERS", "too many live orders on the account", "挂单数量超出限制")
 UNSUPPORTED_ORDER: Final = Reject(1013, "UNSUPPORTED_ORDER", "this order type is not offered yet", "暂不支持的委托类型")
+BAD_RISK_PARAMETERS: Final = Reject(
+    1014, "BAD_RISK_PARAMETERS", "the risk parameters contradict or are out of bounds", "风控参数错误"
+)
 
 ACCOUNT_EXISTS: Final = Reject(2001, "ACCOUNT_EXISTS", "the account exists already", "账户已存在")
 ACCOUNT_FROZEN: Final = Reject(2002, "ACCOUNT_FROZEN", "the account is frozen", "账户已冻结")
@@ -63,6 +75,18 @@ BAD_USER_PARAMETERS: Final = Reject(2010, "BAD_USER_PARAMETERS", "the user's par
 BAD_ACCOUNT_PARAMETERS: Final = Reject(
     2011, "BAD_ACCOUNT_PARAMETERS", "the account's parameters are wrong", "账户参数错误"
 )
+ACCOUNT_CLOSED: Final = Reject(2012, "ACCOUNT_CLOSED", "the account is closed", "账户已销户")
+ACCOUNT_NOT_EMPTY: Final = Reject(
+    2013, "ACCOUNT_NOT_EMPTY", "the account still holds positions, orders or money", "账户仍有持仓、挂单或资金"
+)
+USER_FROZEN: Final = Reject(2014, "USER_FROZEN", "the user is frozen or deleted", "用户已冻结或注销")
+CONTACT_TAKEN: Final = Reject(
+    2015, "CONTACT_TAKEN", "the phone number or e-mail address belongs to another user", "手机号或邮箱已被占用"
+)
+ACCOUNT_HAS_ORDERS: Final = Reject(2016, "ACCOUNT_HAS_ORDERS", "the account has live orders", "账户仍有挂单")
+ANNOUNCEMENT_NOT_FOUND: Final = Reject(2017, "ANNOUNCEMENT_NOT_FOUND", "no such announcement", "公告不存在")
+BAD_ANNOUNCEMENT: Final = Reject(2018, "BAD_ANNOUNCEMENT", "the announcement's parameters are wrong", "公告参数错误")
+LOGIN_DELAYED: Final = Reject(2019, "LOGIN_DELAYED", "too many failed logins; wait", "登录失败次数过多，请稍后再试")
 
 ORDER_NOT_FOUND: Final = Reject(3001, "ORDER_NOT_FOUND", "no such order", "委托不存在")
 ORDER_NOT_CANCELLABLE: Final = Reject(3002, "ORDER_NOT_CANCELLABLE", "the order is finished", "委托状态不允许撤单")
@@ -75,21 +99,69 @@ REQUEST_ID_REUSED: Final = Reject(
 REQUEST_MEMORY_FULL: Final = Reject(
     3005, "REQUEST_MEMORY_FULL", "too many request ids within a minute; send fewer, or without an id", "请求编号过多"
 )
+CONDITIONAL_NOT_FOUND: Final = Reject(3006, "CONDITIONAL_NOT_FOUND", "no such conditional order", "条件单不存在")
+CONDITIONAL_ENDED: Final = Reject(
+    3007, "CONDITIONAL_ENDED", "the conditional order is triggered or ended", "条件单已触发或已结束"
+)
+TOO_MANY_CONDITIONALS: Final = Reject(
+    3008, "TOO_MANY_CONDITIONALS", "too many pending conditional orders on the account", "条件单数量超出限制"
+)
+BAD_CONDITION: Final = Reject(3009, "BAD_CONDITION", "the condition's parameters are wrong", "条件单参数错误")
 
 INSTRUMENT_NOT_TRADING: Final = Reject(
     4001, "INSTRUMENT_NOT_TRADING", "the instrument is not trading", "合约不在交易状态"
 )
 INSTRUMENT_EXISTS: Final = Reject(4002, "INSTRUMENT_EXISTS", "the instrument is listed already", "合约已存在")
 BAD_INSTRUMENT: Final = Reject(4003, "BAD_INSTRUMENT", "the instrument's terms are wrong or contradict", "合约参数错误")
+SESSION_CLOSED: Final = Reject(
+    4004, "SESSION_CLOSED", "no orders are accepted in this state of the session", "当前交易状态不接受报单"
+)
+CANCEL_NOT_ALLOWED: Final = Reject(
+    4005, "CANCEL_NOT_ALLOWED", "no cancels are accepted in this state of the session", "当前交易状态不允许撤单"
+)
+NOT_IN_AUCTION: Final = Reject(
+    4006, "NOT_IN_AUCTION", "this kind of order is not accepted in a call auction", "集合竞价不接受该类委托"
+)
+AUCTION_ONLY: Final = Reject(
+    4007, "AUCTION_ONLY", "this kind of order is accepted in a call auction only", "该类委托仅限集合竞价"
+)
+INSTRUMENT_HELD: Final = Reject(
+    4008, "INSTRUMENT_HELD", "accounts still hold positions or orders in the instrument", "合约仍有持仓或挂单"
+)
+CALENDAR_NOT_FOUND: Final = Reject(4009, "CALENDAR_NOT_FOUND", "no such session calendar", "交易日历不存在")
+BAD_CALENDAR: Final = Reject(4010, "BAD_CALENDAR", "the session calendar's parameters are wrong", "交易日历参数错误")
+INSTRUMENT_CHANGED: Final = Reject(4011, "INSTRUMENT_CHANGED", "the instrument was changed meanwhile", "合约已被修改")
+INSTRUMENT_NOT_LISTED: Final = Reject(
+    4012, "INSTRUMENT_NOT_LISTED", "the instrument is not listed yet, delisted or expired", "合约未上市、已摘牌或已到期"
+)
+
+SETTLEMENT_PRICE_MISSING: Final = Reject(
+    6001, "SETTLEMENT_PRICE_MISSING", "settlement prices are missing", "结算价未设置"
+)
+SETTLEMENT_FAILED: Final = Reject(6002, "SETTLEMENT_FAILED", "the day cannot be settled now", "结算失败")
+LIQUIDATION_FAILED: Final = Reject(
+    6003, "LIQUIDATION_FAILED", "there is nothing to liquidate, or a liquidation runs already", "强平失败"
+)
+WRONG_TRADING_DAY: Final = Reject(6004, "WRONG_TRADING_DAY", "this is not the open trading day", "交易日错误")
+SETTLEMENT_IN_PROGRESS: Final = Reject(
+    6005, "SETTLEMENT_IN_PROGRESS", "the day is being settled; repeat in a moment", "结算进行中"
+)
+BAD_SETTLEMENT_PRICE: Final = Reject(6006, "BAD_SETTLEMENT_PRICE", "the settlement price is wrong", "结算价错误")
 
 BY_CODE: Final[dict[int, Reject]] = {
     reject.code: reject
     for reject in (
-        INSUFFICIENT_FUNDS, POSITION_LIMIT, ORDER_AMOUNT_TOO_LARGE, RISK_RATIO_TOO_HIGH, SELF_TRADE, ACCOUNT_NOT_FOUND,
-        INSTRUMENT_NOT_FOUND, BAD_ORDER_PARAMETERS, PRICE_OFF_TICK, PRICE_OUTSIDE_LIMITS, VOLUME_OUTSIDE_LIMITS,
-        TOO_MANY_ORDERS, UNSUPPORTED_ORDER, ACCOUNT_EXISTS, ACCOUNT_FROZEN, DEPOSIT_FAILED, WITHDRAWAL_FAILED,
-        INSUFFICIENT_POSITION, BAD_AMOUNT, USER_NOT_FOUND, USERNAME_TAKEN, TOO_MANY_ACCOUNTS, BAD_USER_PARAMETERS,
-        BAD_ACCOUNT_PARAMETERS, ORDER_NOT_FOUND, ORDER_NOT_CANCELLABLE, ORDER_NOT_MODIFIABLE, REQUEST_ID_REUSED,
-        REQUEST_MEMORY_FULL, INSTRUMENT_NOT_TRADING, INSTRUMENT_EXISTS, BAD_INSTRUMENT,
+        INSUFFICIENT_FUNDS, POSITION_LIMIT, ORDER_AMOUNT_TOO_LARGE, RISK_RATIO_TOO_HIGH, SELF_TRADE,
+        ACCOUNT_NOT_FOUND, INSTRUMENT_NOT_FOUND, BAD_ORDER_PARAMETERS, PRICE_OFF_TICK, PRICE_OUTSIDE_LIMITS,
+        VOLUME_OUTSIDE_LIMITS, TOO_MANY_ORDERS, UNSUPPORTED_ORDER, BAD_RISK_PARAMETERS, ACCOUNT_EXISTS,
+        ACCOUNT_FROZEN, DEPOSIT_FAILED, WITHDRAWAL_FAILED, INSUFFICIENT_POSITION, BAD_AMOUNT, USER_NOT_FOUND,
+        USERNAME_TAKEN, TOO_MANY_ACCOUNTS, BAD_USER_PARAMETERS, BAD_ACCOUNT_PARAMETERS, ACCOUNT_CLOSED,
+        ACCOUNT_NOT_EMPTY, USER_FROZEN, CONTACT_TAKEN, ACCOUNT_HAS_ORDERS, ANNOUNCEMENT_NOT_FOUND, BAD_ANNOUNCEMENT,
+        LOGIN_DELAYED, ORDER_NOT_FOUND, ORDER_NOT_CANCELLABLE, ORDER_NOT_MODIFIABLE, REQUEST_ID_REUSED,
+        REQUEST_MEMORY_FULL, CONDITIONAL_NOT_FOUND, CONDITIONAL_ENDED, TOO_MANY_CONDITIONALS, BAD_CONDITION,
+        INSTRUMENT_NOT_TRADING, INSTRUMENT_EXISTS, BAD_INSTRUMENT, SESSION_CLOSED, CANCEL_NOT_ALLOWED,
+        NOT_IN_AUCTION, AUCTION_ONLY, INSTRUMENT_HELD, CALENDAR_NOT_FOUND, BAD_CALENDAR, INSTRUMENT_CHANGED,
+        INSTRUMENT_NOT_LISTED, SETTLEMENT_PRICE_MISSING, SETTLEMENT_FAILED, LIQUIDATION_FAILED, WRONG_TRADING_DAY,
+        SETTLEMENT_IN_PROGRESS, BAD_SETTLEMENT_PRICE,
     )
 }  # fmt: skip

@@ -9,10 +9,18 @@ hurt by a collision.
 from __future__ import annotations
 
 from collections import deque
+from typing import TYPE_CHECKING
+from zlib import crc32
 
 import msgspec
 
-from node.exchange.types import REQUEST_MEMORY_NS, REQUESTS_KEPT, REQUESTS_MAX
+from node.exchange import rejects
+from node.exchange.events import Event, RequestRepeated
+from node.exchange.rejects import Refused
+from node.exchange.types import DETAIL_MAX, REQUEST_MEMORY_NS, REQUESTS_KEPT, REQUESTS_MAX, TEXT_MAX
+
+if TYPE_CHECKING:
+    from node.exchange.state import State
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -61,3 +69,65 @@ class Requests:
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+
+class Once:
+    """The first result of a request other than an order: answered again when repeated, remembered when new."""
+
+    __slots__ = ("_events", "_fingerprint", "_request_id", "_requests", "_scope", "_state", "ref", "repeated")
+
+    def __init__(
+        self, state: State, requests: Requests, request_id: str, raw: bytes, events: list[Event], scope: str
+    ) -> None:
+        self._state = state
+        self._requests = requests
+        self._request_id = request_id
+        self._events = events
+        self._scope = scope
+        self._fingerprint = crc32(raw)
+        self.ref = ""
+        self.repeated = False
+
+    def __enter__(self) -> Once:
+        if self._request_id:
+            if len(self._request_id) > TEXT_MAX:
+                raise Refused(rejects.BAD_ACCOUNT_PARAMETERS, f"request_id is longer than {TEXT_MAX} characters")
+            first = self._requests.get(self._request_id)
+            if first is None and self._requests.full:
+                raise Refused(rejects.REQUEST_MEMORY_FULL, f"{self._scope or 'the user'} has used {REQUESTS_MAX} ids")
+            if first is not None:
+                answer_repeated(first, self._fingerprint, self._request_id, self._scope, self._events)
+                self.repeated = True
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if self._request_id and not self.repeated and (error is None or isinstance(error, Refused)):
+            code, detail = (error.reject.code, error.detail[:DETAIL_MAX]) if isinstance(error, Refused) else (0, "")
+            state = self._state
+            self._requests.remember(
+                self._request_id, Request(self._fingerprint, state.index, state.time_ns, code, detail, self.ref)
+            )
+
+
+def answer_repeated(first: Request, fingerprint: int, request_id: str, scope: str, events: list[Event]) -> None:
+    if first.fingerprint != fingerprint:
+        raise Refused(rejects.REQUEST_ID_REUSED, f"id {request_id!a} was used for a different request")
+    events.append(repeated(first, scope))
+
+
+def repeated(first: Request, account_id: str) -> RequestRepeated:
+    return RequestRepeated(
+        first.index,
+        first.time_ns,
+        first.code,
+        first.detail,
+        first.ref,
+        first.order_id,
+        first.state,
+        first.filled_volume,
+        first.filled_cost_ticks,
+        first.first_trade_id,
+        first.trade_count,
+        account_id,
+        first.cancel_reason,
+    )

@@ -12,12 +12,11 @@ from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.matching import meets_own_order
 from node.exchange.positions import PositionSide
-from node.exchange.rejects import Reject
+from node.exchange.rejects import Refused
 from node.exchange.types import (
     NOTIONAL_UNITS_MAX,
     ORDERS_ALIVE_PER_ACCOUNT_MAX,
     PRICE_TICKS_MAX,
-    RISK_CRITICAL_PERCENT,
     TEXT_MAX,
     VOLUME_MAX,
     InstrumentStatus,
@@ -38,13 +37,20 @@ REJECT: Final = int(SelfTrade.REJECT)
 ACTIVE: Final = int(InstrumentStatus.ACTIVE)
 
 
-class Refused(Exception):
-    """A command is refused; nothing has changed."""
+class RiskParameters(msgspec.Struct, frozen=True, gc=False):
+    """The exchange's risk rules (domain.md 7). Ratios are whole percents of margin / balance."""
 
-    def __init__(self, reject: Reject, detail: str) -> None:
-        super().__init__(detail)
-        self.reject = reject
-        self.detail = detail
+    elevated_percent: int = 60
+    high_percent: int = 80
+    critical_percent: int = 95  # from here on opening is refused
+    liquidation_percent: int = 100
+    release_percent: int = 80  # forced liquidation ends below it
+    liquidation_step_ticks: int = 2  # each retry moves this much further towards the limit
+    liquidation_retry_ns: int = 1_000_000_000  # log time between the steps of one liquidation
+    liquidation_retries_max: int = 100
+    alert_interval_ns: int = 60_000_000_000  # one alert per account and level within it
+    orders_alive_max: int = ORDERS_ALIVE_PER_ACCOUNT_MAX
+    order_turnover_max_units: int = 0  # of one order; 0: none but the bounds of `types`
 
 
 class Reserve(msgspec.Struct, frozen=True, gc=False):
@@ -118,6 +124,7 @@ def check_price(instrument: Instrument, price_ticks: int) -> None:
 
 
 def check_opening(
+    parameters: RiskParameters,
     account: Account,
     instrument: Instrument,
     side: PositionSide | None,
@@ -153,10 +160,10 @@ def check_opening(
         if best is not None and best.price_ticks > price_ticks:
             margin, fee = clearing.opening_reserve(instrument, direction, best.price_ticks, volume)
     balance = account.balance()
-    if account.margin and account.margin * 100 >= balance * RISK_CRITICAL_PERCENT:
+    if account.margin and account.margin * 100 >= balance * parameters.critical_percent:
         raise Refused(
             rejects.RISK_RATIO_TOO_HIGH,
-            f"margin {account.margin} of balance {balance} units is at or above {RISK_CRITICAL_PERCENT} %",
+            f"margin {account.margin} of balance {balance} units is at or above {parameters.critical_percent} %",
         )
     available = balance - account.margin - account.frozen_margin - account.frozen_fee + held.margin + held.fee
     if available < margin + fee:
@@ -179,7 +186,9 @@ def check_closing(
 NOTHING_HELD: Final = Reserve(0, 0, 0, 0)
 
 
-def pre_trade(command: PlaceOrder, account: Account, instrument: Instrument | None) -> Reserve:
+def pre_trade(
+    parameters: RiskParameters, command: PlaceOrder, account: Account, instrument: Instrument | None
+) -> Reserve:
     """Check a new order; returns what it must reserve. Raises Refused with the first check that fails."""
     check_format(command)
     if instrument is None:
@@ -199,7 +208,9 @@ def pre_trade(command: PlaceOrder, account: Account, instrument: Instrument | No
     if len(account.live) >= ORDERS_ALIVE_PER_ACCOUNT_MAX:
         raise Refused(rejects.TOO_MANY_ORDERS, f"{len(account.live)} live orders on {account.account_id}")
     if opening:
-        reserve = check_opening(account, instrument, side, command.direction, price, volume, NOTHING_HELD, 0)
+        reserve = check_opening(
+            parameters, account, instrument, side, command.direction, price, volume, NOTHING_HELD, 0
+        )
     if command.self_trade == REJECT and meets_own_order(
         account.user, instrument.book, command.direction, price, volume
     ):

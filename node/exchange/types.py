@@ -31,7 +31,16 @@ ORDERS_ALIVE_PER_ACCOUNT_MAX: Final = 10_000
 # full, an order that finishes displaces the oldest of its own account, never a stranger's.
 FINISHED_ORDERS_PER_ACCOUNT_MAX: Final = 10_000
 FINISHED_ORDERS_MAX: Final = 500_000
-RISK_CRITICAL_PERCENT: Final = 95  # from this risk ratio on, opening is refused (domain.md 7)
+FUNDS_FLOWS_KEPT: Final = 200  # deposits and withdrawals per account; older ones are history
+STATEMENTS_KEPT: Final = 180  # daily statements per account; older ones are history
+SETTLEMENTS_KEPT: Final = 260  # results of settled days: about one year
+CONDITIONALS_ALIVE_PER_ACCOUNT_MAX: Final = 100
+CONDITIONALS_ENDED_PER_ACCOUNT_MAX: Final = 100
+ALERTS_KEPT: Final = 1_000  # risk alerts of the whole exchange
+LIQUIDATIONS_KEPT: Final = 1_000  # finished ones
+ANNOUNCEMENTS_MAX: Final = 1_000
+CALENDARS_MAX: Final = 100
+DETAIL_MAX: Final = 200  # characters of a reject's detail: it may quote what a client sent
 # First results kept per account (or user): at least the newest REQUESTS_KEPT, and everything younger than
 # REQUEST_MEMORY_NS of log time; at REQUESTS_MAX a new id is refused rather than an old one forgotten.
 REQUESTS_KEPT: Final = 16_384
@@ -93,6 +102,29 @@ class CancelReason(IntEnum):
     POST_ONLY_WOULD_MATCH = 5
     DEADLINE_PASSED = 6
     SELF_TRADE = 7
+    MARKET_REMAINDER = 8  # a market order never rests
+    NO_OPPOSITE = 9  # BEST, FIVELEVEL: nothing to take a price from
+    DAY_END = 10
+    SESSION_END = 11
+    AUCTION_END = 12
+    GTD_END = 13
+    NO_LONGER_RESERVED = 14  # it outlived a settlement and its account no longer covers it
+    OUTSIDE_LIMITS = 15  # the price limits moved past it
+    BY_ADMINISTRATOR = 16
+    LIQUIDATION = 17
+    INSTRUMENT_ENDED = 18  # expired or delisted
+
+
+# The reasons that end an order as Expired rather than Cancelled: its time was over.
+EXPIRY_REASONS: Final = (10, 11, 12, 13)
+
+
+class OrderSource(IntEnum):
+    """Who entered an order."""
+
+    CLIENT = 0
+    CONDITIONAL = 1
+    LIQUIDATION = 2
 
 
 class SelfTrade(IntEnum):
@@ -110,9 +142,112 @@ class AccountType(IntEnum):
     MARKET_MAKER = 2
 
 
+class InstrumentClass(IntEnum):
+    INDEX_FUTURE = 0
+    COMMODITY_FUTURE = 1
+    BOND_FUTURE = 2
+
+
 class InstrumentStatus(IntEnum):
+    """What an administrator says of an instrument; ACTIVE follows its calendar."""
+
     ACTIVE = 0
     SUSPENDED = 1
+    AUCTION = 2  # held in a call auction until it is made active, which matches it
+    CLOSED = 3
+    DELISTED = 4
+    EXPIRED = 5  # settled for the last time
+
+
+class Phase(IntEnum):
+    """The state of a session calendar (domain.md 4)."""
+
+    CLOSED = 0
+    PRE_OPEN = 1
+    AUCTION_ORDER = 2  # orders and cancels, nothing matches
+    AUCTION_NO_CANCEL = 3
+    AUCTION_MATCH = 4  # entered by matching once; nothing is accepted until trading goes on
+    CONTINUOUS = 5
+    BREAK = 6
+
+
+class AuctionRule(IntEnum):
+    """The third rule of the call auction, among prices that are equal so far (domain.md 4)."""
+
+    NEAREST_REFERENCE = 0  # nearest to the previous settlement price
+    MIDDLE = 1  # the middle of the remaining prices
+
+
+class SettlementRule(IntEnum):
+    """Where the settlement price comes from if nobody sets it (domain.md 8)."""
+
+    DAY_AVERAGE = 0  # volume-weighted, whole day
+    LAST_HOUR_AVERAGE = 1
+    LAST_PRICE = 2
+
+
+class FreezeKind(IntEnum):
+    NONE = 0
+    TRADING = 1  # no opening, no modification; closing if the freeze allows it
+    WITHDRAW = 2
+    FULL = 3
+
+
+class UserStatus(IntEnum):
+    ACTIVE = 0
+    FROZEN = 1
+    DELETED = 2
+
+
+class RiskLevel(IntEnum):
+    """Bands of the risk ratio; where they begin is `risk.RiskParameters` (domain.md 7)."""
+
+    NORMAL = 0
+    ELEVATED = 1
+    HIGH = 2
+    CRITICAL = 3
+    LIQUIDATION = 4
+
+
+class LiquidationState(IntEnum):
+    RUNNING = 0
+    DONE = 1  # the ratio is below the release level
+    DEFICIT = 2  # nothing is left to close, and the balance is negative
+    EXHAUSTED = 3  # nothing more can be closed now: no counterparty within the retries
+
+
+class ConditionType(IntEnum):
+    STOP_LOSS = 0
+    TAKE_PROFIT = 1
+    PRICE_TOUCH = 2
+
+
+class Comparison(IntEnum):
+    AT_OR_ABOVE = 0
+    AT_OR_BELOW = 1
+
+
+class ConditionalState(IntEnum):
+    PENDING = 0
+    TRIGGERED = 1
+    CANCELLED = 2
+    EXPIRED = 3
+    FAILED = 4  # triggered, and the order was refused
+
+
+class AnnouncementKind(IntEnum):
+    SYSTEM = 0
+    MAINTENANCE = 1
+    TRADING = 2
+    RISK = 3
+    PROMOTION = 4
+
+
+class AnnouncementPriority(IntEnum):
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+    URGENT = 3
 
 
 class MarginRule(IntEnum):
@@ -125,6 +260,8 @@ class MarginRule(IntEnum):
 class FundsKind(IntEnum):
     DEPOSIT = 0
     WITHDRAW = 1
+    BANK_IN = 2  # bank transfer, bank to exchange
+    BANK_OUT = 3
 
 
 class Role(IntEnum):
@@ -152,3 +289,8 @@ def half_even(numerator: int, denominator: int) -> int:
     if twice > denominator or (twice == denominator and quotient & 1):
         return quotient + 1
     return quotient
+
+
+def saturate(units: int) -> int:
+    """What an event shows of a sum that no bound keeps inside 64 bits (the state keeps the exact one)."""
+    return min(max(units, -ENCODABLE_MAX), ENCODABLE_MAX)

@@ -58,8 +58,8 @@ INDEX_FUTURE = copper(
     volume_multiple=300,
     tick_units=2_000,
     pre_settlement_ticks=19_000,
-    upper_limit_ticks=20_900,
-    lower_limit_ticks=17_100,
+    limit_up_rate=100_000_000,
+    limit_down_rate=100_000_000,
     volume_max=20,
 )
 

@@ -10,7 +10,6 @@ import pytest
 from node.exchange import codec, commands, invariants, rejects
 from node.exchange.events import CommandRejected
 from node.exchange.machine import Machine
-from node.exchange.types import PRICE_TICKS_MAX
 from tests.exchange.driver import BUY, SELL, Driver, copper, trades
 from tests.exchange.stream import run, wild_command
 
@@ -90,14 +89,13 @@ def test_every_reject_has_one_number_one_name_and_text_in_two_languages() -> Non
         {"tick_units": 0},
         {"tick_units": 10**12, "volume_multiple": 10},
         {"pre_settlement_ticks": 0},
-        {"pre_settlement_ticks": 8_000},
-        {"upper_limit_ticks": PRICE_TICKS_MAX + 1},
+        {"limit_down_rate": 10**9 + 1},
         {"volume_min": 0},
         {"volume_max": 0},
         {"margin_long_rate": -1},
         {"margin_long_rate": 10**9 + 1},
         {"margin_rule": 2},
-        {"upper_limit_ticks": 10**9, "volume_multiple": 10**6},
+        {"limit_up_rate": 10**11, "volume_multiple": 10**6, "tick_units": 10**6},
         {"open_amount": 10**11 + 1},
         {"name": ""},
     ],
@@ -146,8 +144,8 @@ def extreme_terms(rng: random.Random) -> commands.ListInstrument:
         tick_units=tick_units,
         volume_multiple=multiple,
         pre_settlement_ticks=pre,
-        upper_limit_ticks=rng.choice((0, pre, 10**9)),
-        lower_limit_ticks=rng.choice((0, 1, pre)),
+        limit_up_rate=rng.choice((0, 1, 10**8, 10**11)),
+        limit_down_rate=rng.choice((0, 1, 10**8, 10**9)),
         volume_max=10**6,
         margin_long_rate=rng.choice((0, 10**9)),
         margin_short_rate=rng.choice((0, 1, 10**9)),
@@ -196,7 +194,7 @@ def trade_at_the_extremes(rng: random.Random) -> int:
 
 def test_the_extremes_of_the_test_above_are_accepted_and_traded() -> None:
     """The fuzz would be hollow if everything were refused: one trade of the largest notional, and its close."""
-    limits = {"pre_settlement_ticks": 10**7, "upper_limit_ticks": 0, "lower_limit_ticks": 0, "volume_max": 10**6}
+    limits = {"pre_settlement_ticks": 10**7, "limit_up_rate": 0, "limit_down_rate": 0, "volume_max": 10**6}
     no_margin = {"margin_long_amount": 0, "margin_short_amount": 0}
     exchange = Driver(copper("SIM.big", tick_units=1, volume_multiple=1, **limits, **no_margin))
     loser, winner = exchange.account(10**9), exchange.account(10**9)

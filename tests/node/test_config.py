@@ -9,6 +9,7 @@ import pytest
 
 from node.config import Address, load_config
 from node.errors import ConfigError
+from node.exchange.instruments import price_limits
 
 CHECKOUT_CONFIG = Path(__file__).parents[2] / "cluster.toml"
 
@@ -357,14 +358,9 @@ HERE = "instruments[0] (SHFE.cu2701)."
         ({"price_tick": "0"}, f"{HERE}price_tick = 0: must be above 0"),
         ({"price_tick": "-0.2"}, f"{HERE}price_tick = -0.2: must not be negative"),
         ({"price_tick": "0.00005"}, f"{HERE}price_tick = 0.00005: must be a multiple of 0.0001"),
-        ({"limit_rate": "0.1", "upper_limit": "77000"}, f"{HERE}upper_limit = 77000: contradicts limit_rate"),
         ({"limit_rate": "0"}, f"{HERE}limit_rate = 0: must be above 0 and below 1"),
         ({"limit_rate": "1"}, f"{HERE}limit_rate = 1: must be above 0 and below 1"),
         ({"limit_rate": "0.0000000001"}, f"{HERE}limit_rate = 0.0000000001: has more than 9 decimals"),
-        ({"upper_limit": "77000"}, f"{HERE}upper_limit = 77000: needs lower_limit beside it"),
-        ({"upper_limit": "69990", "lower_limit": "60000"}, f"{HERE}upper_limit = 69990: below pre_settlement = 70000"),
-        ({"upper_limit": "77000", "lower_limit": "70010"}, f"{HERE}lower_limit = 70010: above pre_settlement = 70000"),
-        ({"upper_limit": "77001", "lower_limit": "60000"}, f"{HERE}upper_limit = 77001: not a multiple of price_tick"),
         ({"volume_min": "10", "volume_max": "9"}, f"{HERE}volume_max = 9: below volume_min = 10"),
         ({"volume_min": "0"}, "instruments[0].volume_min = 0: must be >= 1"),
         ({"volume_max": "1000001"}, "instruments[0].volume_max = 1000001: must be <= 1000000"),
@@ -407,14 +403,9 @@ def test_decimals_are_exact(listed):
 
 def test_a_limit_rate_is_rounded_inwards_to_the_tick(listed):
     terms = listed(price_tick="0.2", pre_settlement="100.2", limit_rate="0.1")  # 90.18 to 110.22
-    assert Decimal(terms.lower_limit_ticks) * Decimal("0.2") == Decimal("90.2")
-    assert Decimal(terms.upper_limit_ticks) * Decimal("0.2") == Decimal("110.2")
-
-
-def test_limits_may_be_two_prices_or_none(listed):
-    assert (listed().lower_limit_ticks, listed().upper_limit_ticks) == (0, 0)
-    terms = listed(lower_limit="63000", upper_limit="77000")
-    assert (terms.lower_limit_ticks, terms.upper_limit_ticks) == (6_300, 7_700)
+    lower, upper = price_limits(terms, terms.pre_settlement_ticks)
+    assert Decimal(lower) * Decimal("0.2") == Decimal("90.2")
+    assert Decimal(upper) * Decimal("0.2") == Decimal("110.2")
 
 
 def test_a_margin_of_rate_and_amount_keeps_both(listed):

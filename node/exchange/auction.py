@@ -1,0 +1,1 @@
+"""The call auction (domain.md 4)."""
