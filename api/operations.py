@@ -107,7 +107,7 @@ def place_order(machine: Machine, principal: Principal, account_id: str, terms: 
     )
     try:
         risk.check_format(command)
-    except risk.Refused as refused:
+    except rejects.Refused as refused:
         raise Refused(refused.reject, refused.detail) from None
     return command
 

@@ -4,27 +4,35 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import get_args
+
+import msgspec
 
 from node.exchange import codec, commands
-from node.exchange.machine import Machine
+from node.exchange.machine import HANDLERS, Machine
 from tests.exchange.driver import copper, index_future
 
 WILD = (0, 1, -1, 2, 3, 7, 10**6, 10**9, 10**17, -(2**63), 2**63 - 1)
 TEXTS = ("", "a", "ACC_00000001", "U00000001", "SHFE.cu2701", "cu2701", "沪铜", "x" * 70, "SHFE.", ".", "a.b")
 
 
+def wild_value(rng: random.Random, hint: object) -> object:
+    """A value of a command field's type, whatever it means."""
+    if hint is str:
+        return rng.choice(TEXTS)
+    if hint is bool:
+        return rng.random() < 0.5
+    if hint is int:
+        return rng.choice(WILD)
+    (item,) = get_args(hint)
+    count = rng.choice((0, 1, 2))
+    return [tuple(wild_value(rng, part) for part in get_args(item)) or wild_value(rng, item) for _ in range(count)]
+
+
 def wild_command(rng: random.Random) -> commands.Command:
     """Any command with any values that the codec can carry."""
-    kind = rng.choice(tuple(commands.Command.__subclasses__()))
-    values: list[object] = []
-    for hint in kind.__annotations__.values():
-        if hint == "str":
-            values.append(rng.choice(TEXTS))
-        elif hint == "bool":
-            values.append(rng.random() < 0.5)
-        else:
-            values.append(rng.choice(WILD))
-    return kind(*values)
+    kind = rng.choice(tuple(HANDLERS))
+    return kind(*(wild_value(rng, field.type) for field in msgspec.structs.fields(kind)))
 
 
 def likely_command(rng: random.Random, machine: Machine) -> commands.Command:

@@ -223,4 +223,4 @@ def test_one_product_of_an_exchange_has_one_margin_rule() -> None:
 
 def test_a_command_with_a_field_too_many_is_of_another_version_and_no_command() -> None:
     with pytest.raises(codec.CodecError):
-        codec.decode_command(msgspec.msgpack.encode([9, "ACC_00000001", 5, "new"]))
+        codec.decode_command(msgspec.msgpack.encode([24, "ACC_00000001", 5, "", "", "new"]))
