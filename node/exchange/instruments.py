@@ -225,5 +225,5 @@ def terms_fault(terms: Terms) -> str:
             return f"{field} {value} is not in [{least}, {most}]"
     upper = price_limits(terms, terms.pre_settlement_ticks)[1]
     if upper * terms.tick_units * terms.volume_multiple > NOTIONAL_UNITS_MAX:
-        return f"limit_up_rate {terms.limit_up_rate}: a lot at {upper} ticks is worth more than {NOTIONAL_UNITS_MAX} units"
+        return f"limit_up_rate {terms.limit_up_rate}: a lot at {upper} ticks exceeds {NOTIONAL_UNITS_MAX} units"
     return ""
