@@ -116,7 +116,8 @@ class Matcher:
         limit_key = -direction * taker.price_ticks
         user = taker.account.user
         while taker.left and keys and keys[-1] >= limit_key:
-            maker = levels[keys[-1]].head
+            level = levels[keys[-1]]
+            maker = level.head
             assert maker is not None
             if maker.account.user is user:
                 if taker.self_trade == CANCEL_MAKER:
@@ -125,15 +126,23 @@ class Matcher:
                 if taker.self_trade == CANCEL_BOTH:
                     self.cancel(maker, CancelReason.SELF_TRADE, time_ns, events)
                 return True
-            self._trade(taker, maker, time_ns, events)
+            self._trade(taker, maker, level.price_ticks, time_ns, events)
         return False
 
-    def _trade(self, taker: Order, maker: Order, time_ns: int, events: list[Event]) -> None:
+    def trade_at(self, taker: Order, maker: Order, price: int, time_ns: int, events: list[Event]) -> None:
+        """One trade of a call auction: both orders rest, and the price need be neither's."""
+        level = taker.level
+        assert level is not None
+        level.volume -= taker.left if taker.left <= maker.left else maker.left
+        self._trade(taker, maker, price, time_ns, events)
+        if not taker.left:
+            taker.instrument.book.leave(taker)
+
+    def _trade(self, taker: Order, maker: Order, price: int, time_ns: int, events: list[Event]) -> None:
         instrument = taker.instrument
         lots = taker.left if taker.left <= maker.left else maker.left
         level = maker.level
         assert level is not None
-        price = level.price_ticks
         level.volume -= lots
         taker.left -= lots
         maker.left -= lots
