@@ -76,7 +76,12 @@ OWN: Final[tuple[ErrorCode, ...]] = (
 REJECTED_STATUS: Final = 422
 _STATUS_OF_REJECT: Final[dict[int, int]] = {
     **{r.code: 404 for r in (rejects.ACCOUNT_NOT_FOUND, rejects.INSTRUMENT_NOT_FOUND)},
-    **{r.code: 404 for r in (rejects.USER_NOT_FOUND, rejects.ORDER_NOT_FOUND)},
+    **{r.code: 404 for r in (rejects.USER_NOT_FOUND, rejects.ORDER_NOT_FOUND, rejects.CONDITIONAL_NOT_FOUND)},
+    **{r.code: 404 for r in (rejects.ANNOUNCEMENT_NOT_FOUND, rejects.CALENDAR_NOT_FOUND)},
+    **{r.code: 409 for r in (rejects.CONTACT_TAKEN, rejects.ACCOUNT_NOT_EMPTY, rejects.ACCOUNT_HAS_ORDERS)},
+    **{r.code: 409 for r in (rejects.INSTRUMENT_HELD, rejects.INSTRUMENT_CHANGED, rejects.WRONG_TRADING_DAY)},
+    rejects.LOGIN_DELAYED.code: 429,
+    rejects.SETTLEMENT_IN_PROGRESS.code: 503,
     **{r.code: 409 for r in (rejects.ACCOUNT_EXISTS, rejects.USERNAME_TAKEN)},
     **{r.code: 409 for r in (rejects.REQUEST_ID_REUSED, rejects.INSTRUMENT_EXISTS)},
 }
@@ -130,7 +135,11 @@ class Refused(ApiError):
 
     def __init__(self, reject: Reject | int, detail: str = "", details: dict[str, Any] | None = None) -> None:
         code = _BUSINESS[reject if isinstance(reject, int) else reject.code]
-        super().__init__(code, f"{code.message}: {detail}" if detail else "", details=details)
+        text = f"{code.message}: {detail}" if detail else ""
+        if code.code == rejects.SETTLEMENT_IN_PROGRESS.code:
+            super().__init__(code, text, retry="after_ms", retry_after_ms=SETTLEMENT_RETRY_MS, details=details)
+        else:
+            super().__init__(code, text, details=details)
 
 
 class Malformed(ApiError):
@@ -202,5 +211,6 @@ def from_consensus(error: consensus_errors.ConsensusError, leader: dict[str, str
     )
 
 
+SETTLEMENT_RETRY_MS: Final = 500  # ten thousand accounts settle in about a second
 LEADER_RETRY_MS: Final = 100  # an election takes about this long
 QUORUM_RETRY_MS: Final = 500

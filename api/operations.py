@@ -104,12 +104,18 @@ def place_order(machine: Machine, principal: Principal, account_id: str, terms: 
         SELF_TRADE[terms.self_trade],
         terms.client_order_id,
         terms.deadline_ns,
+        day_number(terms.gtd_day) if terms.gtd_day else 0,
     )
     try:
         risk.check_format(command)
     except rejects.Refused as refused:
         raise Refused(refused.reject, refused.detail) from None
     return command
+
+
+def day_number(day: str) -> int:
+    """`2026-11-23` as 20261123; the pattern of the field is checked already."""
+    return int(day.replace("-", ""))
 
 
 def price_ticks(instrument: Instrument, units: int) -> int:
@@ -385,6 +391,8 @@ def _effects(number: int, instrument: Instrument, events: list[Event]) -> tuple[
     reason = None
     for event in events:
         if type(event) is TradeExecuted:
+            if number not in (event.buy_order_id, event.sell_order_id):
+                continue  # of a conditional order that this one triggered
             filled += event.volume
             cost += event.price_ticks * event.volume
             trades.append(render.trade_body(event, instrument))

@@ -24,10 +24,13 @@ from node.exchange.types import (
     RATE_SCALE,
     AccountType,
     CancelReason,
+    InstrumentClass,
     InstrumentStatus,
     MarginRule,
     Offset,
+    OrderSource,
     OrderState,
+    Phase,
     PriceType,
     TimeCondition,
     VolumeCondition,
@@ -51,7 +54,11 @@ STATES: Final = ("Accepted", "PartiallyFilled", "Filled", "Cancelled", "Expired"
 CANCEL_REASONS: Final = {int(reason): reason.name.lower() for reason in CancelReason}
 ACCOUNT_TYPES: Final = {int(kind): kind.name.lower() for kind in AccountType}
 INSTRUMENT_STATUSES: Final = {int(status): status.name.lower() for status in InstrumentStatus}
+SOURCES: Final = tuple(source.name.lower() for source in OrderSource)
+PHASES: Final = tuple(phase.name.lower() for phase in Phase)
+INSTRUMENT_CLASSES: Final = tuple(kind.name.lower() for kind in InstrumentClass)
 ALIVE_MAX: Final = int(OrderState.PARTIALLY_FILLED)
+MARKET: Final = int(PriceType.MARKET)
 
 _SCALE: Final = Decimal(MONEY_SCALE)
 
@@ -76,6 +83,15 @@ def price(instrument: Instrument, ticks: int) -> Number:
 def average(instrument: Instrument, cost_ticks: int, lots: int) -> Number | None:
     """The mean price of `lots`, to 0.0001, half to even; None for no lots."""
     return money(half_even(cost_ticks * instrument.terms.tick_units, lots)) if lots else None
+
+
+def day(number: int) -> str | None:
+    """A day of the state as people write it; None for none.
+
+    >>> day(20261123)
+    '2026-11-23'
+    """
+    return f"{number // 10_000:04d}-{number // 100 % 100:02d}-{number % 100:02d}" if number else None
 
 
 def order_id(number: int) -> str:
@@ -135,7 +151,7 @@ class OrderBody(msgspec.Struct, frozen=True, gc=False):
     direction: str
     offset: str
     price_type: str
-    price: Number
+    price: Number | None  # null: a market order
     volume: int
     volume_left: int
     filled_volume: int
@@ -143,7 +159,9 @@ class OrderBody(msgspec.Struct, frozen=True, gc=False):
     time_condition: str
     volume_condition: str
     min_volume: int
+    gtd_day: str | None
     post_only: bool
+    source: str
     status: str
     cancel_reason: str | None
     insert_time_ns: int
@@ -192,7 +210,7 @@ def order_fields(seen: OrderView) -> tuple[Any, ...]:
         "BUY" if order.direction > 0 else "SELL",
         OFFSETS[order.offset],
         PRICE_TYPES[order.price_type],
-        money(seen.price_ticks * instrument.terms.tick_units),
+        None if order.price_type == MARKET else money(seen.price_ticks * instrument.terms.tick_units),
         seen.volume,
         seen.left,
         filled,
@@ -200,7 +218,9 @@ def order_fields(seen: OrderView) -> tuple[Any, ...]:
         TIME_CONDITIONS[order.time_condition],
         VOLUME_CONDITIONS[order.volume_condition],
         order.min_volume,
+        day(order.gtd_day),
         order.post_only,
+        SOURCES[order.source],
         STATES[seen.state],
         CANCEL_REASONS.get(seen.cancel_reason),
         order.insert_ns,
@@ -355,7 +375,12 @@ def instrument_body(instrument: Instrument) -> dict[str, Any]:
         "exchange_id": instrument.exchange,
         "name": terms.name,
         "product": terms.product,
+        "instrument_type": INSTRUMENT_CLASSES[terms.instrument_class],
         "status": INSTRUMENT_STATUSES[instrument.status],
+        "phase": PHASES[instrument.phase],
+        "calendar": terms.calendar or None,
+        "listing_day": day(terms.listing_day),
+        "expiry_day": day(terms.expiry_day),
         "volume_multiple": terms.volume_multiple,
         "price_tick": money(terms.tick_units),
         "pre_settlement": price(instrument, instrument.pre_settlement_ticks),
@@ -363,6 +388,7 @@ def instrument_body(instrument: Instrument) -> dict[str, Any]:
         "lower_limit": price(instrument, instrument.lower_limit_ticks) if terms.limit_down_rate else None,
         "volume_min": terms.volume_min,
         "volume_max": terms.volume_max,
+        "market_volume_max": terms.market_volume_max or terms.volume_max,
         "position_limit": terms.position_limit or None,
         "margin_rule": MarginRule(terms.margin_rule).name.lower(),
     }
@@ -378,6 +404,7 @@ def day_body(instrument: Instrument) -> dict[str, Any]:
     traded = instrument.day_volume > 0
     return {
         "last_price": price(instrument, instrument.last_ticks),
+        "pre_close": price(instrument, instrument.pre_close_ticks),
         "open": price(instrument, instrument.day_open_ticks) if traded else None,
         "high": price(instrument, instrument.day_high_ticks) if traded else None,
         "low": price(instrument, instrument.day_low_ticks) if traded else None,

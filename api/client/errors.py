@@ -162,8 +162,9 @@ _BY_STATUS: Final[dict[int, type[ClientError]]] = {
 }  # fmt: skip
 # A WebSocket reply has no HTTP status, so its code alone decides. REST follows its status, which says the same.
 _BY_CODE: Final[dict[int, type[ClientError]]] = {
-    1006: NotFound, 1007: NotFound, 2001: Conflict, 2007: NotFound, USERNAME_TAKEN: Conflict, 3001: NotFound,
-    3004: Conflict, 4002: Conflict, NOT_LEADER: Unavailable, NO_QUORUM: Unavailable, OUTCOME_UNKNOWN: OutcomeUnknown,
+    1006: NotFound, 1007: NotFound, 2001: Conflict, 2007: NotFound, USERNAME_TAKEN: Conflict, 2013: Conflict,
+    2015: Conflict, 2016: Conflict, 2017: NotFound, 2019: RateLimited, 3001: NotFound, 3004: Conflict, 3006: NotFound,
+    4002: Conflict, 4008: Conflict, 4009: NotFound, 4011: Conflict, 6004: Conflict, 6005: Unavailable, NOT_LEADER: Unavailable, NO_QUORUM: Unavailable, OUTCOME_UNKNOWN: OutcomeUnknown,
     OVERLOADED: Unavailable, 7005: BadRequest, 9001: Unauthenticated, 9002: Unauthenticated, 9003: BadRequest,
     9004: RateLimited, 9005: Unavailable, 9006: Forbidden, 9007: NotFound, 9008: BadRequest, 9009: BadRequest,
     9010: Forbidden, 9011: Unavailable, 9012: Unauthenticated,
@@ -188,7 +189,11 @@ def from_body(
     if kind is None:
         kind = _BY_CODE.get(body.code)
     if kind is None:
-        kind = Rejected if 1000 <= body.code < 5000 else (BadRequest if body.code >= 9000 else ServerError)
+        kind = (
+            Rejected
+            if 1000 <= body.code < 5000 or 6000 <= body.code < 7000
+            else (BadRequest if body.code >= 9000 else ServerError)
+        )
     return kind(
         body.message or body.name or f"error {body.code}",
         asked=asked,

@@ -195,6 +195,8 @@ class Order(msgspec.Struct):
     insert_time_ns: int
     update_time_ns: int
     qifi_status: str  # ALIVE or FINISHED
+    gtd_day: str | None = None  # YYYY-MM-DD, of a GTD order
+    source: str = "client"  # client, conditional or liquidation
 
     @property
     def alive(self) -> bool:

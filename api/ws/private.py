@@ -18,12 +18,17 @@ from typing import Any, Final, NamedTuple, Protocol
 from api.render import OrderView, encode, figures_body, order_fields, own_trade_fields, view
 from api.ws.messages import OrderEvent, TradeEvent
 from node.exchange.events import (
+    AccountBound,
+    AccountClosed,
+    AccountFrozen,
     AccountOpened,
+    AccountSettled,
     Event,
     FundsMoved,
     OrderAccepted,
     OrderCancelled,
     OrderModified,
+    PositionExpired,
     TradeExecuted,
 )
 from node.exchange.instruments import Instrument
@@ -32,6 +37,10 @@ from node.exchange.machine import Machine
 from node.exchange.orders import Order
 from node.exchange.queries import AccountFigures, account_figures
 
+# The events, besides those of orders and trades, after which an account's figures or states are others.
+ACCOUNT_EVENTS: Final = frozenset(
+    (AccountOpened, AccountClosed, AccountBound, AccountFrozen, FundsMoved, AccountSettled, PositionExpired)
+)
 EVENTS_KEPT_MAX: Final = 131_072  # over all users; the oldest leave first
 
 
@@ -120,7 +129,7 @@ class PrivateStreams:
                 for direction, account_id in ((1, event.buy_account_id), (-1, event.sell_account_id)):
                     side = TradeSide(event, direction, instrument, time_ns, index)
                     _append(touched, accounts[account_id].user.user_id, side)
-            elif kind is AccountOpened or kind is FundsMoved:
+            elif kind in ACCOUNT_EVENTS:
                 account_id = event.account_id  # type: ignore[attr-defined]
                 accounts[account_id] = machine.accounts[account_id]
         for order in orders.values():
