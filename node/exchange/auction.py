@@ -7,8 +7,8 @@ asked at p or below, B falls and A rises, so
 
 * the largest volume V = max min(B, A) is what pairing the best levels of both sides gives, and it is reached exactly
   from `lowest` (where A comes to V) to `highest` (where B comes to V);
-* in there the imbalance is B - V > 0 up to `bids_over`, zero after it, and A - V > 0 from `asks_over` on. So the smallest
-  one is zero in the gap between the two or, without a gap, at the one or at the other of two neighbouring ticks.
+* in there the imbalance is B - V > 0 up to `bids_over`, zero after it, and A - V > 0 from `asks_over` on. So the
+  smallest one is zero in the gap between the two or, without a gap, at the one or the other of two neighbouring ticks.
 
 The remaining prices are therefore always one run of ticks, and finding them costs O(crossed levels).
 """
@@ -77,6 +77,12 @@ def clearing_price(book: Book, rule: int, reference_ticks: int) -> tuple[int, in
     if price <= bids_over:
         return price, volume, bid_surplus
     return price, volume, -ask_surplus if price >= asks_over else 0
+
+
+def crossed(book: Book) -> bool:
+    """Whether the best bid reaches the best ask: only in an auction, or in a halt that came upon one."""
+    bids, asks = book.bids.keys, book.asks.keys
+    return bool(bids) and bool(asks) and bids[-1] >= -asks[-1]
 
 
 def indicate(instrument: Instrument, events: list[Event]) -> None:

@@ -32,15 +32,16 @@ def due_ns(state: State) -> int:
 
 def advance_clock(state: State, command: AdvanceClock, raw: bytes, events: list[Event]) -> None:
     """Do what is due, in this order. Each part bounds what it does in one command; the rest is due at once again."""
-    events.append(ClockAdvanced(state.trading_day))
-    settlement.advance(state, events)
-    if state.settlements.running is not None:
-        return  # nothing else moves until the day is settled
-    sessions.advance(state, events)
-    triggers.advance(state, events)
-    monitor.advance(state, events)
-    liquidation.advance(state, events)
-    announcements.advance(state, events)
+    effects: list[Event] = []
+    settlement.advance(state, effects)
+    if state.settlements.running is None:  # otherwise nothing else moves until the day is settled
+        sessions.advance(state, effects)
+        triggers.advance(state, effects)
+        monitor.advance(state, effects)
+        liquidation.advance(state, effects)
+        announcements.advance(state, effects)
+    events.append(ClockAdvanced(state.trading_day))  # the answer names the day that is open now
+    events += effects
 
 
 HANDLERS: Final[Handlers] = {AdvanceClock: advance_clock}
