@@ -5,10 +5,14 @@ Always on in tests; O(orders + positions), so a running node checks at its own i
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from node.exchange import clearing
 from node.exchange.instruments import Instrument
-from node.exchange.machine import Machine
-from node.exchange.types import MarginRule
+from node.exchange.types import NOTIONAL_UNITS_MAX, InstrumentStatus, MarginRule, Phase
+
+if TYPE_CHECKING:
+    from node.exchange.machine import Machine
 
 OPEN = 0
 
@@ -20,6 +24,7 @@ class InvariantError(AssertionError):
 def check(machine: Machine) -> None:
     """Raises InvariantError naming what does not add up."""
     check_conservation(machine)
+    check_settlement(machine)
     check_reservations(machine)
     for instrument in machine.instruments.values():
         check_book(machine, instrument)
@@ -32,9 +37,35 @@ def _demand(condition: bool, message: str) -> None:
 
 
 def check_conservation(machine: Machine) -> None:
-    """Money is neither made nor lost: balances plus fees equal what came from outside."""
-    total = sum(account.balance() + account.commission for account in machine.accounts.values())
+    """Money is neither made nor lost.
+
+    At every index, also between the commands of a settlement: the balances of all accounts, the commissions of their
+    open day and those of all settled days sum to what came from outside, exactly. No rounding enters: a fee is a whole
+    number of units before it is charged, what a close takes from the cost of its bucket is what stays away from it, and
+    the profits of the two sides of every lot cancel. A cash-settled lot leaves at the price at which both of its sides
+    are valued already.
+    """
+    total = machine.fees_units + sum(account.balance() + account.commission for account in machine.accounts.values())
     _demand(total == machine.external_units, f"balances + fees {total} != external flow {machine.external_units}")
+
+
+def check_settlement(machine: Machine) -> None:
+    """While a day is settled nothing trades, and the accounts that are done have begun their new day."""
+    running = machine.settlements.running
+    if running is None:
+        return
+    for instrument in machine.instruments.values():
+        _demand(instrument.phase == Phase.CLOSED, f"{instrument.instrument_id} trades while the day is settled")
+    done = running.accounts[: running.account_cursor + (running.marked is not None)]
+    for account in done:
+        day = (account.deposit, account.withdraw, account.close_profit, account.commission)
+        _demand(day == (0, 0, 0, 0), f"{account.account_id} is settled, but its day holds {day}")
+        _demand(account.position_profit() == 0, f"{account.account_id} is settled, but has a position profit")
+        for instrument_id, position in account.positions.items():
+            _demand(
+                position.long.today == position.short.today == 0,
+                f"{account.account_id} {instrument_id}: settled, but has lots of today",
+            )
 
 
 def check_reservations(machine: Machine) -> None:
@@ -109,7 +140,11 @@ def check_book(machine: Machine, instrument: Instrument) -> None:
 
 
 def check_positions(machine: Machine) -> None:
-    """Longs equal shorts equal open interest; no bucket is negative; margins follow from the costs."""
+    """Longs equal shorts equal open interest; no bucket is negative; margins follow from the costs; worth is bounded.
+
+    In the midst of a settlement the lots of an expired instrument end account by account: then neither side exceeds the
+    open interest.
+    """
     longs: dict[str, int] = {}
     shorts: dict[str, int] = {}
     for account in machine.accounts.values():
@@ -125,6 +160,8 @@ def check_positions(machine: Machine) -> None:
                 charge = instrument.margin_long if side.direction > 0 else instrument.margin_short
                 margin = charge.of(side.today_cost + side.his_cost, side.volume)
                 _demand(side.margin == margin, f"{where}: margin {side.margin} != {margin}")
+                notional = (side.volume + side.opening) * instrument.upper_limit_ticks * instrument.tick_value
+                _demand(notional <= NOTIONAL_UNITS_MAX, f"{where}: worth {notional} units at the upper limit")
                 if side.volume == 0:
                     _demand(side.today_cost == side.his_cost == side.his_open_cost == 0, f"{where}: cost without lots")
             sums = products.setdefault(f"{instrument.exchange}.{instrument.terms.product}", [0, 0])
@@ -135,9 +172,12 @@ def check_positions(machine: Machine) -> None:
             rule = account.products[key].rule
             total += long + short if rule == MarginRule.SUM else max(long, short)
         _demand(account.margin == total, f"{account.account_id}: margin {account.margin} != {total}")
+        _demand(account.products.keys() == products.keys(), f"{account.account_id}: products {list(account.products)}")
+    settling = machine.settlements.running is not None
     for instrument in machine.instruments.values():
         long, short = longs.get(instrument.instrument_id, 0), shorts.get(instrument.instrument_id, 0)
+        ending = settling and instrument.status == InstrumentStatus.EXPIRED
         _demand(
-            long == short == instrument.open_interest,
+            max(long, short) <= instrument.open_interest if ending else long == short == instrument.open_interest,
             f"{instrument.instrument_id}: longs {long}, shorts {short}, open interest {instrument.open_interest}",
         )

@@ -103,6 +103,19 @@ class Account:
             instrument.holders[self.account_id] = self
         return position
 
+    @property
+    def idle(self) -> bool:
+        """Nothing happened since the last settlement: no flow, no commission, no closed profit."""
+        return not (self.deposit or self.withdraw or self.commission or self.close_profit)
+
+    def forget_unused_products(self) -> None:
+        """Drop the margins of products in which no position is left."""
+        kept: dict[str, ProductMargin] = {}
+        for position in self.positions.values():
+            instrument = position.instrument
+            kept[f"{instrument.exchange}.{instrument.terms.product}"] = position.product
+        self.products = kept
+
     def position_profit(self) -> int:
         """Profit of all positions against their position costs at the last prices. O(positions)."""
         profit = 0

@@ -90,6 +90,19 @@ class PositionSide:
         self.his_open_cost -= open_cost
         return cost
 
+    def roll(self, settlement_ticks: int) -> None:
+        """Settle the day: today's lots join history, whose position cost is the settlement price from now on."""
+        self.his += self.today
+        self.his_open_cost += self.today_cost
+        self.his_cost = settlement_ticks * self.his
+        self.frozen_his += self.frozen_today
+        self.today = self.today_cost = self.frozen_today = 0
+
+    def end(self) -> None:
+        """All lots are gone, for the instrument is; no order holds any of them."""
+        self.today = self.today_cost = 0
+        self.his = self.his_cost = self.his_open_cost = 0
+
 
 class Position:
     """Both sides of one instrument in one account."""
@@ -104,3 +117,17 @@ class Position:
 
     def side(self, direction: int) -> PositionSide:
         return self.long if direction > 0 else self.short
+
+    @property
+    def empty(self) -> bool:
+        """No lots, and no live order that may bring any."""
+        long, short = self.long, self.short
+        return not (long.today or long.his or long.opening or short.today or short.his or short.opening)
+
+    def reprice(self, side: PositionSide) -> int:
+        """Make the margin of one side follow its lots and position cost; by how much the account's margin moves."""
+        charge = self.instrument.margin_long if side.direction > 0 else self.instrument.margin_short
+        margin = charge.of(side.today_cost + side.his_cost, side.today + side.his)
+        moved = self.product.move(side.direction, margin - side.margin)
+        side.margin = margin
+        return moved
