@@ -64,6 +64,13 @@ def freeze_lots(order: Order, his: int, today: int) -> None:
     order.frozen_today = today
 
 
+def reservation(order: Order) -> tuple[int, int]:
+    """(margin, fee) in money units that what is left of an order reserves at its price and its instrument's terms."""
+    if order.offset == OPEN:
+        return opening_reserve(order.instrument, order.direction, order.price_ticks, order.left)
+    return 0, closing_fee(order.instrument, order.price_ticks, order.frozen_his, order.frozen_today)
+
+
 def release(order: Order) -> None:
     """Give back everything that an order still reserves (cancel, expiry, end)."""
     set_reservation(order, 0, 0)
@@ -87,11 +94,13 @@ def fill(order: Order, price_ticks: int, lots: int) -> tuple[int, int]:
         side.today_cost += cost
         side.opening -= lots
         fee = instrument.open_fee.of(cost, lots)
+        margin = frozen_fee = 0
         if left:
             margin, frozen_fee = opening_reserve(instrument, order.direction, order.price_ticks, left)
-            set_reservation(order, margin, frozen_fee)
-        else:
-            set_reservation(order, 0, 0)
+        account.frozen_margin += margin - order.frozen_margin  # set_reservation, inlined: every fill passes here
+        account.frozen_fee += frozen_fee - order.frozen_fee
+        order.frozen_margin = margin
+        order.frozen_fee = frozen_fee
     else:
         his = lots if lots <= order.frozen_his else order.frozen_his
         today = lots - his

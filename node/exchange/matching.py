@@ -10,13 +10,17 @@ from node.exchange.events import Event, OrderCancelled, TradeExecuted
 from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
 from node.exchange.types import (
+    EXPIRY_REASONS,
     FINISHED_ORDERS_MAX,
     FINISHED_ORDERS_PER_ACCOUNT_MAX,
     CancelReason,
     OrderState,
+    Phase,
+    PriceType,
     SelfTrade,
     VolumeCondition,
 )
+from node.exchange.users import User
 
 BUY: Final = 1
 IOC: Final = 1
@@ -25,6 +29,10 @@ ACCEPTED: Final = int(OrderState.ACCEPTED)
 PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
 FILLED: Final = int(OrderState.FILLED)
 CANCELLED: Final = int(OrderState.CANCELLED)
+EXPIRED: Final = int(OrderState.EXPIRED)
+CONTINUOUS: Final = int(Phase.CONTINUOUS)
+MARKET: Final = int(PriceType.MARKET)
+FIVELEVEL: Final = int(PriceType.FIVELEVEL)
 ANY: Final = int(VolumeCondition.ANY)
 MIN: Final = int(VolumeCondition.MIN)
 CANCEL_MAKER: Final = int(SelfTrade.CANCEL_MAKER)
@@ -53,9 +61,16 @@ class Matcher:
             order.side.opening += order.volume
 
     def execute(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> None:
-        """Run an accepted order, reservations made, against the book; what may rest, rests."""
+        """Run an accepted order, reservations made, against the book; what may rest, rests.
+
+        An order that its own conditions end (deadline, post-only, volume) never reaches the book, and nobody else sees
+        it: also with self-trade mode `cancel_both`, the order of the same user that made it unfillable stays.
+        """
         if deadline_ns and time_ns > deadline_ns:
             self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
+            return
+        if order.price_type and not order.price_ticks:
+            self.cancel(order, CancelReason.NO_OPPOSITE, time_ns, events)
             return
         if order.post_only and crosses(order.instrument.book, order.direction, order.price_ticks):
             self.cancel(order, CancelReason.POST_ONLY_WOULD_MATCH, time_ns, events)
@@ -68,7 +83,29 @@ class Matcher:
                 )
                 self.cancel(order, reason, time_ns, events)
                 return
-        self.trade_or_rest(order, time_ns, events)
+        if order.price_type:
+            self._trade_unpriced(order, time_ns, events)
+        else:
+            self.trade_or_rest(order, time_ns, events)
+
+    def enter_auction(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> None:
+        """Let an accepted or modified order rest for the auction: nothing matches before it ends.
+
+        The auction trades whatever crosses then, so self-trade prevention comes now. No order knows yet which one it
+        would meet: `cancel_maker` and `cancel_both` end all orders of the same user that this one crosses.
+        """
+        if deadline_ns and time_ns > deadline_ns:
+            self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
+            return
+        own = crossed_own_orders(order.account.user, order.instrument, order.direction, order.price_ticks)
+        if own:
+            if order.self_trade in (CANCEL_MAKER, CANCEL_BOTH):
+                for resting in own:
+                    self.cancel(resting, CancelReason.SELF_TRADE, time_ns, events)
+            if order.self_trade != CANCEL_MAKER:
+                self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+                return
+        order.instrument.book.enter(order)
 
     def trade_or_rest(self, order: Order, time_ns: int, events: list[Event]) -> None:
         """Match what crosses; cancel or rest what is left, as the order's conditions say."""
@@ -81,12 +118,34 @@ class Matcher:
             else:
                 order.instrument.book.enter(order)
 
+    def _trade_unpriced(self, order: Order, time_ns: int, events: list[Event]) -> None:
+        """Match an order that came without a price, up to its effective one. What is left of a MARKET order ends; of a
+        BEST order it rests there, of a FIVELEVEL order at the price of its last fill."""
+        stopped = self._match(order, time_ns, events)
+        if not order.left:
+            return
+        if stopped:
+            self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+        elif order.price_type == MARKET:
+            self.cancel(order, CancelReason.MARKET_REMAINDER, time_ns, events)
+        elif order.time_condition == IOC:
+            self.cancel(order, CancelReason.IOC_REMAINDER, time_ns, events)
+        elif order.price_type != FIVELEVEL:
+            order.instrument.book.enter(order)
+        elif order.left == order.volume:  # all five levels were of the same user, and are cancelled
+            self.cancel(order, CancelReason.NO_OPPOSITE, time_ns, events)
+        else:
+            order.price_ticks = order.instrument.last_ticks
+            margin, fee = clearing.reservation(order)
+            clearing.set_reservation(order, margin, fee)
+            order.instrument.book.enter(order)
+
     def cancel(self, order: Order, reason: int, time_ns: int, events: list[Event]) -> None:
-        """End a live order and release what it still holds."""
+        """End a live order and release what it still holds. In an auction, `auction.indicate` must follow."""
         if order.level is not None:
             order.instrument.book.leave(order)
         clearing.release(order)
-        order.state = CANCELLED
+        order.state = EXPIRED if reason in EXPIRY_REASONS else CANCELLED
         order.cancel_reason = reason
         order.update_ns = time_ns
         events.append(
@@ -205,10 +264,23 @@ def crosses(book: Book, direction: int, price_ticks: int) -> bool:
 
 
 def fillable(order: Order, enough: int) -> int:
-    """How many lots the book would give this order now, self-trade prevention counted; stops at `enough`."""
-    opposite = order.instrument.book.opposite(order.direction)
+    """How many lots the book would give this order now, self-trade prevention counted; stops at `enough`.
+
+    The volumes of the levels say it, unless an order of the same user may be among them.
+    """
+    instrument = order.instrument
+    opposite = instrument.book.opposite(order.direction)
     limit_key = -order.direction * order.price_ticks
+    lots = 0
+    for key in reversed(opposite.keys):
+        if key < limit_key:
+            break
+        lots += opposite.levels[key].volume
+        if lots >= enough:
+            break
     user = order.account.user
+    if lots < enough or not has_live_orders(user, instrument, -order.direction):
+        return lots
     lots = 0
     for key in reversed(opposite.keys):
         if key < limit_key:
@@ -225,16 +297,46 @@ def fillable(order: Order, enough: int) -> int:
     return lots
 
 
-def meets_own_order(order_user: object, book: Book, direction: int, price_ticks: int, volume: int) -> bool:
-    """Whether an order would reach one of the same user's orders (self-trade mode `reject`)."""
-    opposite = book.opposite(direction)
+def has_live_orders(user: User, instrument: Instrument, direction: int) -> bool:
+    """Whether any account of a user may have a live order of this direction: live orders hold lots of their position,
+    opening ones of the side that they open, closing ones of the other. O(accounts of the user)."""
+    for account in user.accounts.values():
+        position = account.positions.get(instrument.instrument_id)
+        if position is not None:
+            opened, closed = (position.long, position.short) if direction > 0 else (position.short, position.long)
+            if opened.opening or closed.frozen_today or closed.frozen_his:
+                return True
+    return False
+
+
+def crossed_own_orders(user: User, instrument: Instrument, direction: int, price_ticks: int) -> list[Order]:
+    """All resting orders of a user that an order of this direction and price crosses, by account and age."""
+    if not has_live_orders(user, instrument, -direction):
+        return []
+    return [
+        order
+        for account in user.accounts.values()
+        for order in account.live.values()
+        if order.instrument is instrument
+        and order.direction != direction
+        and direction * price_ticks >= direction * order.price_ticks
+    ]
+
+
+def meets_own_order(user: User, instrument: Instrument, direction: int, price_ticks: int, volume: int) -> bool:
+    """Whether an order would reach one of the same user's orders, now or in the auction (self-trade mode `reject`)."""
+    if instrument.phase != CONTINUOUS:
+        return bool(crossed_own_orders(user, instrument, direction, price_ticks))
+    if not has_live_orders(user, instrument, -direction):
+        return False
+    opposite = instrument.book.opposite(direction)
     limit_key = -direction * price_ticks
     for key in reversed(opposite.keys):
         if key < limit_key or volume <= 0:
             break
         maker = opposite.levels[key].head
         while maker is not None and volume > 0:
-            if maker.account.user is order_user:
+            if maker.account.user is user:
                 return True
             volume -= maker.left
             maker = maker.after

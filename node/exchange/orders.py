@@ -65,6 +65,7 @@ class Order:
         instrument: Instrument,
         position: Position,
         side: PositionSide,
+        price_ticks: int,
         index: int,
         time_ns: int,
         source: int,
@@ -78,7 +79,7 @@ class Order:
         self.direction = command.direction
         self.offset = command.offset
         self.price_type = command.price_type
-        self.price_ticks = command.price_ticks
+        self.price_ticks = price_ticks  # its limit; for the other price types what they came to on arrival
         self.volume = command.volume
         self.left = command.volume
         self.filled_cost = 0  # sum of price * lots over the fills

@@ -16,7 +16,7 @@ import msgspec
 
 from node.exchange import rejects
 from node.exchange.events import Event, RequestRepeated
-from node.exchange.rejects import Refused
+from node.exchange.rejects import Refused, Reject
 from node.exchange.types import DETAIL_MAX, REQUEST_MEMORY_NS, REQUESTS_KEPT, REQUESTS_MAX, TEXT_MAX
 
 if TYPE_CHECKING:
@@ -72,31 +72,54 @@ class Requests:
 
 
 class Once:
-    """The first result of a request other than an order: answered again when repeated, remembered when new."""
+    """The first result of a request other than placing an order: answered again when repeated, remembered when new.
 
-    __slots__ = ("_events", "_fingerprint", "_request_id", "_requests", "_scope", "_state", "ref", "repeated")
+    A request that is about an order sets `result`; others may set `ref`. `malformed` refuses an id that is too long.
+    """
+
+    __slots__ = (
+        "_events",
+        "_malformed",
+        "_request_id",
+        "_requests",
+        "_scope",
+        "_state",
+        "fingerprint",
+        "ref",
+        "repeated",
+        "result",
+    )
 
     def __init__(
-        self, state: State, requests: Requests, request_id: str, raw: bytes, events: list[Event], scope: str
+        self,
+        state: State,
+        requests: Requests,
+        request_id: str,
+        raw: bytes,
+        events: list[Event],
+        scope: str,
+        malformed: Reject = rejects.BAD_ACCOUNT_PARAMETERS,
     ) -> None:
         self._state = state
         self._requests = requests
         self._request_id = request_id
         self._events = events
         self._scope = scope
-        self._fingerprint = crc32(raw)
+        self._malformed = malformed
+        self.fingerprint = crc32(raw)
         self.ref = ""
+        self.result: Request | None = None
         self.repeated = False
 
     def __enter__(self) -> Once:
         if self._request_id:
             if len(self._request_id) > TEXT_MAX:
-                raise Refused(rejects.BAD_ACCOUNT_PARAMETERS, f"request_id is longer than {TEXT_MAX} characters")
+                raise Refused(self._malformed, f"request_id is longer than {TEXT_MAX} characters")
             first = self._requests.get(self._request_id)
             if first is None and self._requests.full:
                 raise Refused(rejects.REQUEST_MEMORY_FULL, f"{self._scope or 'the user'} has used {REQUESTS_MAX} ids")
             if first is not None:
-                answer_repeated(first, self._fingerprint, self._request_id, self._scope, self._events)
+                answer_repeated(first, self.fingerprint, self._request_id, self._scope, self._events)
                 self.repeated = True
         return self
 
@@ -105,7 +128,8 @@ class Once:
             code, detail = (error.reject.code, error.detail[:DETAIL_MAX]) if isinstance(error, Refused) else (0, "")
             state = self._state
             self._requests.remember(
-                self._request_id, Request(self._fingerprint, state.index, state.time_ns, code, detail, self.ref)
+                self._request_id,
+                self.result or Request(self.fingerprint, state.index, state.time_ns, code, detail, self.ref),
             )
 
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import Final
 from zlib import crc32
 
-from node.exchange import clearing, rejects, risk
+from node.exchange import auction, clearing, rejects, risk
 from node.exchange.commands import CancelAll, CancelOrder, ModifyOrder, PlaceOrder
 from node.exchange.events import AllCancelled, Event, OrderAccepted, OrderModified, TradeExecuted
+from node.exchange.instruments import Instrument
+from node.exchange.ledger import Account
 from node.exchange.matching import crosses, meets_own_order
 from node.exchange.orders import Order
 from node.exchange.rejects import Refused
-from node.exchange.requests import Request, answer_repeated
-from node.exchange.risk import Reserve
+from node.exchange.requests import Once, Request, answer_repeated
 from node.exchange.state import Handlers, State
-from node.exchange.types import DETAIL_MAX, REQUESTS_MAX, TEXT_MAX, CancelReason, OrderSource, SelfTrade
+from node.exchange.types import DETAIL_MAX, REQUESTS_MAX, TEXT_MAX, CancelReason, OrderSource, Phase, SelfTrade
 
 OPEN: Final = 0
 CLIENT: Final = int(OrderSource.CLIENT)
 BY_CLIENT: Final = int(CancelReason.BY_CLIENT)
+CONTINUOUS: Final = int(Phase.CONTINUOUS)
+REJECT: Final = int(SelfTrade.REJECT)
 
 
 def place_order(state: State, command: PlaceOrder, raw: bytes, events: list[Event]) -> None:
@@ -71,17 +74,17 @@ def enter_order(state: State, command: PlaceOrder, source: int, events: list[Eve
     """Check, accept and execute an order, whoever it comes from. Raises Refused with nothing changed."""
     account = state.account(command.account_id)
     instrument = state.instruments.get(command.instrument_id) or state.codes.get(command.instrument_id)
-    reserve = risk.pre_trade(state.risk, command, account, instrument)
+    price, margin, fee, his, today = risk.pre_trade(state.risk, state.trading_day, command, account, instrument, source)
     assert instrument is not None
     position = account.position(instrument)
     side = position.side(command.direction if command.offset == OPEN else -command.direction)
     state.order_count = order_id = state.order_count + 1
     time_ns = state.time_ns
-    order = Order(order_id, command, account, instrument, position, side, state.index, time_ns, source)
+    order = Order(order_id, command, account, instrument, position, side, price, state.index, time_ns, source)
     state.matcher.accept(order)
     if order.offset != OPEN:
-        clearing.freeze_lots(order, reserve.his, reserve.today)
-    clearing.set_reservation(order, reserve.margin, reserve.fee)
+        clearing.freeze_lots(order, his, today)
+    clearing.set_reservation(order, margin, fee)
     events.append(
         OrderAccepted(
             order_id,
@@ -98,84 +101,159 @@ def enter_order(state: State, command: PlaceOrder, source: int, events: list[Eve
             source,
         )
     )
-    state.matcher.execute(order, time_ns, command.deadline_ns, events)
+    if instrument.phase == CONTINUOUS:
+        state.matcher.execute(order, time_ns, command.deadline_ns, events)
+    else:
+        state.matcher.enter_auction(order, time_ns, command.deadline_ns, events)
+        auction.indicate(instrument, events)
     return order
 
 
-def live_order(state: State, account_id: str, order_id: int, finished: rejects.Reject) -> Order:
-    """The account's own live order; somebody else's order does not exist."""
-    account = state.account(account_id)
-    order = account.orders.get(order_id)
-    if order is None:
-        raise Refused(rejects.ORDER_NOT_FOUND, f"order_id {order_id} is not an order of {account_id}")
-    if not order.alive:
-        raise Refused(finished, f"order_id {order_id} is finished")
-    return order
+def live_order(account: Account, order_id: int, client_order_id: str, finished: rejects.Reject) -> Order:
+    """The account's own live order, by its id or by its client id; somebody else's order does not exist.
+
+    Raises Refused: with `finished` for an order that is, ORDER_NOT_FOUND, or BAD_ORDER_PARAMETERS if two ids are given
+    that name two orders.
+    """
+    named = f"order_id {order_id}"
+    if client_order_id:
+        named = f"client_order_id {client_order_id!a}"
+        order_id = _order_id(account, order_id, client_order_id)
+    order = account.live.get(order_id)
+    if order is not None:
+        return order
+    if account.closed:
+        raise Refused(rejects.ACCOUNT_CLOSED, f"account_id {account.account_id} is closed")
+    if order_id in account.orders:
+        raise Refused(finished, f"{named} is finished")
+    raise Refused(rejects.ORDER_NOT_FOUND, f"{named} is not an order of {account.account_id}")
+
+
+def _order_id(account: Account, order_id: int, client_order_id: str) -> int:
+    """The id of the order that a client names by its own id; 0 if there is none."""
+    if order_id:
+        order = account.orders.get(order_id)
+        if order is not None and order.client_order_id != client_order_id:
+            detail = f"client_order_id {client_order_id!a} is not that of order_id {order_id}"
+            raise Refused(rejects.BAD_ORDER_PARAMETERS, detail)
+        return order_id
+    first = account.client_orders.get(client_order_id)
+    if first is not None and first.order_id:
+        return first.order_id
+    # Forgotten among many younger ids (requests), or entered by a conditional order of this name.
+    return next((o.order_id for o in account.live.values() if o.client_order_id == client_order_id), 0)
 
 
 def cancel_order(state: State, command: CancelOrder, raw: bytes, events: list[Event]) -> None:
-    order = live_order(state, command.account_id, command.order_id, rejects.ORDER_NOT_CANCELLABLE)
+    account = state.account(command.account_id)
+    if not command.request_id:
+        _cancel(state, account, command, events)
+        return
+    with _once(state, account, command.request_id, raw, events) as request:
+        if not request.repeated:
+            order = _cancel(state, account, command, events)
+            request.result = first_result(state, order, request.fingerprint, events)
+
+
+def _once(state: State, account: Account, request_id: str, raw: bytes, events: list[Event]) -> Once:
+    return Once(state, account.requests, request_id, raw, events, account.account_id, rejects.BAD_ORDER_PARAMETERS)
+
+
+def _cancel(state: State, account: Account, command: CancelOrder, events: list[Event]) -> Order:
+    order = live_order(account, command.order_id, command.client_order_id, rejects.ORDER_NOT_CANCELLABLE)
+    instrument = order.instrument
+    if instrument.phase == CONTINUOUS:
+        state.matcher.cancel(order, BY_CLIENT, state.time_ns, events)
+        return order
+    if not risk.takes_cancels(instrument):
+        raise Refused(
+            rejects.CANCEL_NOT_ALLOWED, f"{instrument.instrument_id}: no cancels until the auction has matched"
+        )
     state.matcher.cancel(order, BY_CLIENT, state.time_ns, events)
+    indicate(instrument, events)
+    return order
+
+
+def indicate(instrument: Instrument, events: list[Event]) -> None:
+    """After the book of an instrument that may be in a call auction changed."""
+    if instrument.phase in (risk.AUCTION_ORDER, risk.AUCTION_NO_CANCEL):
+        auction.indicate(instrument, events)
 
 
 def cancel_all(state: State, command: CancelAll, raw: bytes, events: list[Event]) -> None:
     account = state.account(command.account_id)
-    instrument = None
-    if command.instrument_id:
-        instrument = state.resolve(command.instrument_id)
-        if instrument is None:
-            raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {command.instrument_id!a} is not listed")
+    if not command.request_id:
+        _cancel_all(state, account, command, events)
+        return
+    with _once(state, account, command.request_id, raw, events) as request:
+        if not request.repeated:
+            _cancel_all(state, account, command, events)
+
+
+def _cancel_all(state: State, account: Account, command: CancelAll, events: list[Event]) -> None:
+    """Orders that no cancel can reach now (their auction is about to match) stay; refused if only such ones exist."""
+    if account.closed:
+        raise Refused(rejects.ACCOUNT_CLOSED, f"account_id {account.account_id} is closed")
+    instrument = state.instrument(command.instrument_id) if command.instrument_id else None
     live = [o for o in account.live.values() if instrument is None or o.instrument is instrument]
-    events.append(AllCancelled(account.account_id, len(live)))
-    for order in live:
+    free = [o for o in live if risk.takes_cancels(o.instrument)]
+    if live and not free:
+        raise Refused(rejects.CANCEL_NOT_ALLOWED, f"none of {len(live)} orders: their auction is about to match")
+    events.append(AllCancelled(account.account_id, len(free)))
+    touched: dict[str, Instrument] = {}
+    for order in free:
+        touched[order.instrument.instrument_id] = order.instrument
         state.matcher.cancel(order, BY_CLIENT, state.time_ns, events)
+    for instrument in touched.values():
+        indicate(instrument, events)
 
 
 def modify_order(state: State, command: ModifyOrder, raw: bytes, events: list[Event]) -> None:
+    account = state.account(command.account_id)
+    if not command.request_id:
+        _modify(state, account, command, events)
+        return
+    with _once(state, account, command.request_id, raw, events) as request:
+        if not request.repeated:
+            order = _modify(state, account, command, events)
+            request.result = first_result(state, order, request.fingerprint, events)
+
+
+def _modify(state: State, account: Account, command: ModifyOrder, events: list[Event]) -> Order:
     """All or nothing. Less volume alone keeps the priority; a new price or more volume loses it (domain.md 3)."""
-    order = live_order(state, command.account_id, command.order_id, rejects.ORDER_NOT_MODIFIABLE)
+    order = live_order(account, command.order_id, command.client_order_id, rejects.ORDER_NOT_MODIFIABLE)
     instrument = order.instrument
     price = command.price_ticks or order.price_ticks
     volume = command.volume or order.volume
-    filled = order.volume - order.left
     if price == order.price_ticks and volume == order.volume:
         raise Refused(rejects.ORDER_NOT_MODIFIABLE, "neither price nor volume changes")
-    risk.check_trading(instrument)
-    risk.check_price(instrument, price)
-    risk.check_volume(instrument, volume)
-    if volume <= filled:
-        raise Refused(rejects.ORDER_NOT_MODIFIABLE, f"volume {volume} is not above the {filled} filled lots")
+    margin, fee, his, today = risk.pre_change(state.risk, state.trading_day, order, price, volume)
     keeps_priority = price == order.price_ticks and volume < order.volume
-    if order.post_only and crosses(instrument.book, order.direction, price):
-        raise Refused(rejects.ORDER_NOT_MODIFIABLE, f"post_only: price {price} ticks would match")
-    left = volume - filled
-    reserve = _modified_reserve(state, order, price, left)
-    if (
-        order.self_trade == SelfTrade.REJECT
-        and not keeps_priority
-        and meets_own_order(order.account.user, instrument.book, order.direction, price, left)
-    ):
-        raise Refused(rejects.SELF_TRADE, "the order would meet an order of the same user")
+    left = volume - (order.volume - order.left)
     book = instrument.book
-    if keeps_priority:
+    if not keeps_priority:
+        if order.post_only and crosses(book, order.direction, price):
+            raise Refused(rejects.ORDER_NOT_MODIFIABLE, f"post_only: price {price} ticks would match")
+        if order.self_trade == REJECT and meets_own_order(account.user, instrument, order.direction, price, left):
+            raise Refused(rejects.SELF_TRADE, "the order would meet an order of the same user")
+        book.leave(order)
+    else:
         level = order.level
         assert level is not None
         level.volume -= order.left - left
-    else:
-        book.leave(order)
     if order.offset == OPEN:
         order.side.opening += left - order.left
     else:
-        clearing.freeze_lots(order, reserve.his, reserve.today)
+        clearing.freeze_lots(order, his, today)
     order.price_ticks = price
     order.volume = volume
     order.left = left
     order.update_ns = state.time_ns
-    clearing.set_reservation(order, reserve.margin, reserve.fee)
+    clearing.set_reservation(order, margin, fee)
     events.append(
         OrderModified(
             order.order_id,
-            order.account.account_id,
+            account.account_id,
             instrument.instrument_id,
             price,
             volume,
@@ -183,22 +261,13 @@ def modify_order(state: State, command: ModifyOrder, raw: bytes, events: list[Ev
             keeps_priority,
         )
     )
-    if not keeps_priority:
+    if instrument.phase != CONTINUOUS:
+        if not keeps_priority:
+            state.matcher.enter_auction(order, state.time_ns, 0, events)
+        auction.indicate(instrument, events)
+    elif not keeps_priority:
         state.matcher.trade_or_rest(order, state.time_ns, events)
-
-
-def _modified_reserve(state: State, order: Order, price: int, left: int) -> Reserve:
-    """What the order will hold after the change. Raises Refused, with nothing changed, if it cannot."""
-    account, instrument, side = order.account, order.instrument, order.side
-    if order.offset == OPEN:
-        held = Reserve(order.frozen_margin, order.frozen_fee, 0, 0)
-        return risk.check_opening(state.risk, account, instrument, side, order.direction, price, left, held, order.left)
-    held_his, held_today = order.frozen_his, order.frozen_today
-    clearing.freeze_lots(order, 0, 0)  # its own lots are free for the check, and taken again whatever it says
-    try:
-        return risk.check_closing(instrument, side, order.offset, price, left)
-    finally:
-        clearing.freeze_lots(order, held_his, held_today)
+    return order
 
 
 HANDLERS: Final[Handlers] = {
