@@ -168,7 +168,7 @@ def _check_profile(state: State, user: User | None, phone: str, email: str, real
     if phone and not is_phone(phone):
         raise Refused(
             rejects.BAD_USER_PARAMETERS,
-            f"phone {phone[:TEXT_MAX]!a} must be {PHONE_DIGITS_MIN} to {PHONE_DIGITS_MAX} digits, a + before them or not",
+            f"phone {phone[:TEXT_MAX]!a} must be {PHONE_DIGITS_MIN} to {PHONE_DIGITS_MAX} digits, with or without a +",
         )
     if email and not is_email(email):
         raise Refused(

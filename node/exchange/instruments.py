@@ -6,6 +6,7 @@ from math import gcd
 from typing import TYPE_CHECKING, Final
 
 from node.exchange.book import Book
+from node.exchange.calendar import is_day
 from node.exchange.commands import Terms
 from node.exchange.types import (
     AMOUNT_PER_LOT_MAX,
@@ -16,9 +17,12 @@ from node.exchange.types import (
     RATE_SCALE,
     TEXT_MAX,
     VOLUME_MAX,
+    AuctionRule,
+    InstrumentClass,
     InstrumentStatus,
     MarginRule,
     Phase,
+    SettlementRule,
     half_even,
 )
 
@@ -219,10 +223,23 @@ def terms_fault(terms: Terms) -> str:
         ("close_today_amount", terms.close_today_amount, 0, AMOUNT_PER_LOT_MAX),
         ("position_limit", terms.position_limit, 0, BALANCE_UNITS_MAX),
         ("margin_rule", terms.margin_rule, int(MarginRule.LARGER_SIDE), int(MarginRule.SUM)),
+        ("market_volume_max", terms.market_volume_max, 0, terms.volume_max),
+        ("instrument_class", terms.instrument_class, 0, int(InstrumentClass.BOND_FUTURE)),
+        ("auction_rule", terms.auction_rule, 0, int(AuctionRule.MIDDLE)),
+        ("settlement_rule", terms.settlement_rule, 0, int(SettlementRule.LAST_PRICE)),
     )
     for field, value, least, most in bounds:
         if not least <= value <= most:
             return f"{field} {value} is not in [{least}, {most}]"
+    if 0 < terms.market_volume_max < terms.volume_min:
+        return f"market_volume_max {terms.market_volume_max} is below volume_min {terms.volume_min}"
+    if len(terms.calendar) > TEXT_MAX:
+        return f"calendar is longer than {TEXT_MAX} characters"
+    for field, day in (("listing_day", terms.listing_day), ("expiry_day", terms.expiry_day)):
+        if day and not is_day(day):
+            return f"{field} {day} is no day (YYYYMMDD)"
+    if terms.expiry_day and terms.expiry_day < terms.listing_day:
+        return f"expiry_day {terms.expiry_day} is before listing_day {terms.listing_day}"
     upper = price_limits(terms, terms.pre_settlement_ticks)[1]
     if upper * terms.tick_units * terms.volume_multiple > NOTIONAL_UNITS_MAX:
         return f"limit_up_rate {terms.limit_up_rate}: a lot at {upper} ticks exceeds {NOTIONAL_UNITS_MAX} units"
