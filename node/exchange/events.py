@@ -29,7 +29,7 @@ class RequestRepeated(Event, frozen=True, tag=2):
     first_time_ns: int
     code: int  # 0: the first one succeeded
     detail: str
-    ref: str  # account id of OpenAccount; empty otherwise
+    ref: str  # account id of OpenAccount, announcement id of PublishAnnouncement; empty otherwise
     order_id: int  # 0 if the first request placed no order
     state: int  # of the order, at the end of its own command
     filled_volume: int

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.exchange import announcements, liquidation, monitor, sessions, settlement, triggers
+from node.exchange import liquidation, monitor, sessions, settlement, triggers
 from node.exchange.commands import AdvanceClock
 from node.exchange.events import ClockAdvanced, Event
 from node.exchange.state import Handlers, State
@@ -23,7 +23,6 @@ def due_ns(state: State) -> int:
             triggers.due_ns(state),
             monitor.due_ns(state),
             liquidation.due_ns(state),
-            announcements.due_ns(state),
         )
         if moment
     ]
@@ -39,7 +38,6 @@ def advance_clock(state: State, command: AdvanceClock, raw: bytes, events: list[
         triggers.advance(state, effects)
         monitor.advance(state, effects)
         liquidation.advance(state, effects)
-        announcements.advance(state, effects)
     events.append(ClockAdvanced(state.trading_day))  # the answer names the day that is open now
     events += effects
 
