@@ -2,9 +2,10 @@
 
     machine ← replica (commits, applies) → tape, hub, meter (observe) → front door
 
-One root nursery holds the replica, the front door and the genesis task; the first failure of any of them ends the node.
-Start: state machine, replica (listens, replays its log), front door. End: the front door first, which tells its sockets
-that the node goes away; then the replica, which answers whatever still waits, syncs and closes its log.
+One root nursery holds the replica, the front door, the genesis task and the timekeeper; the first failure of any of
+them ends the node. Start: state machine, replica (listens, replays its log), front door. End: the front door first,
+which tells its sockets that the node goes away; then the replica, which answers whatever still waits, syncs and closes
+its log.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from node.logs import RoleLog, fields
 from node.market.tape import Tape
 from node.meter import OrderMeter
 from node.secrets import Administrator, load_administrator, load_signing_keys
+from node.timekeeper import Timekeeper
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +120,7 @@ class Node:
             orders_per_second=meter.per_second,
             begun=self._begun,
         )
+        self._timekeeper = Timekeeper(self.replica, self.machine, clock, self._begun)
         self._role_changed = trio.Event()
         self.replica.add_role_listener(RoleLog(name).changed)
         self.replica.add_role_listener(self._on_role)
@@ -131,6 +134,7 @@ class Node:
             await nursery.start(self.replica.run)
             nursery.start_soon(self._collect)
             nursery.start_soon(self._genesis)
+            nursery.start_soon(self._timekeeper.run)
             async with trio.open_nursery() as door:  # ends first: no request meets a replica that has gone
                 await door.start(partial(serve_api, self.context, host=self._node.api.host, port=self._node.api.port))
                 log.info(
