@@ -69,8 +69,8 @@ class Alone:
         (events,) = machine.apply(machine.index + 1, time_ns, [encode_command(command)])
         return events
 
-    async def submit(self, commands_: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]:
-        assert len(commands_) == 1
+    async def submit(self, raws: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]:
+        assert len(raws) == 1
         self.under_way += 1
         assert self.under_way == 1, "two proposals at once"
         try:
@@ -183,7 +183,7 @@ async def test_refused_proposals_are_repeated_ever_more_slowly_and_forgotten_aft
 async def test_a_slow_commit_never_has_a_second_proposal_beside_it(autojump_clock: trio.testing.MockClock) -> None:
     alone = Alone(Wall(at(NINE - 1)), commit_s=10)
     alone.enter(CALENDAR)
-    await keep(alone, 60)  # Alone itself refuses two at once
+    await keep(alone, 85)  # Alone itself refuses two at once
     assert len(alone.entries) == 2  # the day, in which nine o'clock had passed, and one minute later
     assert phases(alone)[-1][1] == Phase.BREAK
 
@@ -209,7 +209,7 @@ async def test_an_entry_that_brought_nothing_is_not_followed_by_the_next_at_once
     alone.enter(CALENDAR)
 
     class Stuck(Alone):
-        async def submit(self, commands_: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]:
+        async def submit(self, raws: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]:
             self.submitted_at.append(trio.current_time())
             await trio.sleep(self.commit_s)
             return [Receipt(1, 1, 1, b"", [ClockAdvanced(0)])]
