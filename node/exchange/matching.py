@@ -91,17 +91,19 @@ class Matcher:
     def enter_auction(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> None:
         """Let an accepted or modified order rest for the auction: nothing matches before it ends.
 
-        The auction trades whatever crosses then, so self-trade prevention comes now. No order knows yet which one it
-        would meet: `cancel_maker` and `cancel_both` end all orders of the same user that this one crosses.
+        The auction trades whatever crosses then, so self-trade prevention comes now, on every order of the same user
+        that this one crosses: `cancel_maker` ends them all, `cancel_both` the first of them by price and time.
         """
         if deadline_ns and time_ns > deadline_ns:
             self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
             return
         own = crossed_own_orders(order.account.user, order.instrument, order.direction, order.price_ticks)
         if own:
-            if order.self_trade in (CANCEL_MAKER, CANCEL_BOTH):
+            if order.self_trade == CANCEL_MAKER:
                 for resting in own:
                     self.cancel(resting, CancelReason.SELF_TRADE, time_ns, events)
+            elif order.self_trade == CANCEL_BOTH:
+                self.cancel(first_in_queue(own), CancelReason.SELF_TRADE, time_ns, events)
             if order.self_trade != CANCEL_MAKER:
                 self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
                 return
@@ -321,6 +323,21 @@ def crossed_own_orders(user: User, instrument: Instrument, direction: int, price
         and order.direction != direction
         and direction * price_ticks >= direction * order.price_ticks
     ]
+
+
+def first_in_queue(orders: list[Order]) -> Order:
+    """Which of some resting orders of one user and side would trade first: the best price, then the queue there."""
+    best = orders[0]
+    for order in orders:
+        if order.direction * order.price_ticks > best.direction * best.price_ticks:
+            best = order
+    level = best.level
+    assert level is not None
+    user, head = best.account.user, level.head
+    while head is not None and head.account.user is not user:
+        head = head.after
+    assert head is not None
+    return head
 
 
 def meets_own_order(user: User, instrument: Instrument, direction: int, price_ticks: int, volume: int) -> bool:

@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from node.exchange import clearing, rejects
+from node.exchange.calendar import is_day
 from node.exchange.commands import PlaceOrder
 from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
@@ -154,8 +155,6 @@ def _check_contradictions(command: PlaceOrder) -> None:
     if command.volume_condition == ALL and condition != IOC:
         detail = f"volume_condition ALL needs time_condition IOC, not {TIME_CONDITIONS[condition]}"
         raise Refused(rejects.BAD_ORDER_PARAMETERS, detail)
-    if command.volume_condition != ANY and condition == GFA:
-        raise Refused(rejects.BAD_ORDER_PARAMETERS, "volume_condition MIN contradicts time_condition GFA")
     if command.post_only:
         if command.volume_condition != ANY:
             detail = f"post_only contradicts volume_condition {VolumeCondition(command.volume_condition).name}"
@@ -169,16 +168,6 @@ def _check_contradictions(command: PlaceOrder) -> None:
     elif command.gtd_day:
         detail = f"gtd_day {command.gtd_day} needs time_condition GTD, not {TIME_CONDITIONS[condition]}"
         raise Refused(rejects.BAD_ORDER_PARAMETERS, detail)
-
-
-def is_day(day: int) -> bool:
-    """Whether YYYYMMDD names a day of the Gregorian calendar."""
-    year, month, day_of_month = day // 10_000, day // 100 % 100, day % 100
-    if not (1_000 <= year <= 9_999 and 1 <= month <= 12):
-        return False
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    days = 28 + leap if month == 2 else 30 + (month in (1, 3, 5, 7, 8, 10, 12))
-    return 1 <= day_of_month <= days
 
 
 def check_entry(instrument: Instrument, command: PlaceOrder, trading_day: int) -> None:
