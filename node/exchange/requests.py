@@ -67,6 +67,10 @@ class Requests:
             while len(ages) > REQUESTS_KEPT and by_id[ages[0]].time_ns < forgotten_before:
                 del by_id[ages.popleft()]
 
+    def amend(self, request_id: str, request: Request) -> None:
+        """Replace what is remembered of a request; it is forgotten when it would have been (keep its `time_ns`)."""
+        self._by_id[request_id] = request
+
     def __len__(self) -> int:
         return len(self._by_id)
 
