@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 
@@ -85,7 +85,7 @@ def moment(day_text: str, time_text: str) -> int:
         local = datetime.fromisoformat(f"{day_text} {time_text}").replace(tzinfo=SHANGHAI)
     except ValueError as error:
         raise Mistake(f"{day_text} {time_text} is no moment") from error
-    delta = local - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    delta = local - datetime(1970, 1, 1, tzinfo=UTC)
     return ((delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds) * 1_000
 
 

@@ -12,8 +12,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
-
 from node.exchange import codec, commands, invariants, timers
 from node.exchange.events import (
     AccountOpened,
@@ -22,7 +20,6 @@ from node.exchange.events import (
     Event,
     OrderAccepted,
     RequestRepeated,
-    SettlementStarted,
     UserRegistered,
 )
 from node.exchange.instruments import Instrument
@@ -58,7 +55,7 @@ from tests.golden.numbers import (
     shown_day,
     whole,
 )
-from tests.golden.phrases import OPTIONAL, Teller, Viewpoint, money
+from tests.golden.phrases import OPTIONAL, Teller, Viewpoint
 from tests.golden.terms import calendar_command, instrument_terms, list_command, pairs, risk_command
 
 STEP_NS = 1_000  # log time between two entries, if the scenario says nothing
@@ -94,7 +91,8 @@ class Failed(Exception):
 
 def lines_of(source: str) -> Iterator[Line]:
     """The statements of a file. `#` begins a comment; an indented line continues the one above."""
-    number, parts = 0, []
+    number = 0
+    parts: list[str] = []
     for position, raw in enumerate(source.splitlines(), 1):
         text = re.split(r"(?:^|\s)#", raw, maxsplit=1)[0].rstrip()
         if not text:
