@@ -1,0 +1,264 @@
+"""Two books, one suite (domain.md 3 and 4): the machine's and the obviously right one of `model.book`.
+
+First what each of them must do, sentence by sentence; then random command streams through both, which must end in the
+same trades, the same queues and the same orders.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from node.exchange import rejects
+from node.exchange.types import CancelReason, OrderState, PriceType, SelfTrade, TimeCondition, VolumeCondition
+from tests.exchange.model.book import Ended, Entry, Trade
+from tests.exchange.model.venues import (
+    ACCOUNTS_EACH,
+    LOWER,
+    REFERENCE,
+    UPPER,
+    USERS,
+    MachineVenue,
+    ModelVenue,
+    Venue,
+)
+
+BUY, SELL = 1, -1
+LIMIT, MARKET, BEST, FIVELEVEL = PriceType
+GFD, IOC, GTC, GTD, GFS, GFA = TimeCondition
+ANY, MIN, ALL = VolumeCondition
+
+
+@pytest.fixture(params=[MachineVenue, ModelVenue], ids=["machine", "model"])
+def venue(request: pytest.FixtureRequest) -> Venue:
+    return request.param()
+
+
+def ladder(venue: Venue, direction: int, *levels: tuple[int, int], user: int = 1) -> list[int]:
+    """Resting limit orders at (price, volume); returns their ids."""
+    return [venue.place(Entry(user, direction, volume, price)).order_id for price, volume in levels]
+
+
+def test_the_better_price_trades_first_and_then_the_earlier_at_the_makers_price(venue: Venue) -> None:
+    worse, first, second = ladder(venue, SELL, (102, 2), (101, 2), (101, 2))
+    taken = venue.place(Entry(0, BUY, 5, 103))
+    taker = taken.order_id
+    assert taken.trades == [Trade(101, 2, first, taker), Trade(101, 2, second, taker), Trade(102, 1, worse, taker)]
+    assert venue.depth(SELL) == [(102, 1, 1)]
+    assert venue.shown(worse).state == OrderState.PARTIALLY_FILLED
+
+
+def test_a_market_order_trades_up_to_the_price_limit_and_never_rests(venue: Venue) -> None:
+    ladder(venue, SELL, (101, 1), (UPPER, 1))
+    taken = venue.place(Entry(0, BUY, 5, 0, MARKET))
+    assert [(t.price, t.volume) for t in taken.trades] == [(101, 1), (UPPER, 1)]
+    assert taken.ended == [Ended(taken.order_id, 3, CancelReason.MARKET_REMAINDER)]
+    assert venue.depth(BUY) == []
+
+
+def test_best_takes_the_opposite_best_level_and_rests_at_its_price(venue: Venue) -> None:
+    ladder(venue, SELL, (101, 1), (102, 1))
+    taken = venue.place(Entry(0, BUY, 3, 0, BEST))
+    assert [(t.price, t.volume) for t in taken.trades] == [(101, 1)]
+    assert venue.depth(BUY) == [(101, 2, 1)]
+    ioc = venue.place(Entry(2, BUY, 3, 0, BEST, IOC))
+    assert [(t.price, t.volume) for t in ioc.trades] == [(102, 1)]
+    assert ioc.ended == [Ended(ioc.order_id, 2, CancelReason.IOC_REMAINDER)]
+
+
+@pytest.mark.parametrize("price_type", [BEST, FIVELEVEL])
+def test_without_an_opposite_side_there_is_no_price_to_take(venue: Venue, price_type: PriceType) -> None:
+    ladder(venue, BUY, (99, 1))
+    alone = venue.place(Entry(0, BUY, 3, 0, price_type))
+    assert alone.ended == [Ended(alone.order_id, 3, CancelReason.NO_OPPOSITE)]
+
+
+def test_five_levels_are_taken_and_the_rest_rests_at_the_last_fill(venue: Venue) -> None:
+    ladder(venue, SELL, *((101 + n, 1) for n in range(7)))
+    taken = venue.place(Entry(0, BUY, 8, 0, FIVELEVEL))
+    assert [t.price for t in taken.trades] == [101, 102, 103, 104, 105]
+    assert venue.depth(BUY) == [(105, 3, 1)]
+    assert venue.depth(SELL) == [(106, 1, 1), (107, 1, 1)]
+
+
+def test_fill_or_kill_and_minimum_volume_trade_enough_or_nothing(venue: Venue) -> None:
+    ladder(venue, SELL, (101, 2), (102, 2))
+    killed = venue.place(Entry(0, BUY, 5, 102, LIMIT, IOC, ALL))
+    assert (killed.trades, killed.ended[0].reason) == ([], CancelReason.FOK_UNFILLABLE)
+    assert venue.place(Entry(0, BUY, 5, 101, min_volume=3, volume_condition=MIN)).trades == []
+    assert len(venue.place(Entry(0, BUY, 4, 102, LIMIT, IOC, ALL)).trades) == 2
+
+
+def test_fill_or_kill_does_not_count_what_self_trade_prevention_takes_away(venue: Venue) -> None:
+    ladder(venue, SELL, (101, 2))
+    (own,) = ladder(venue, SELL, (101, 2), user=0)
+    ladder(venue, SELL, (102, 2))
+    for mode in (SelfTrade.CANCEL_TAKER, SelfTrade.CANCEL_BOTH):
+        killed = venue.place(Entry(0, BUY, 3, 102, LIMIT, IOC, ALL, self_trade=mode))
+        assert killed.ended == [Ended(killed.order_id, 3, CancelReason.FOK_UNFILLABLE)]
+    filled = venue.place(Entry(0, BUY, 4, 102, LIMIT, IOC, ALL, self_trade=SelfTrade.CANCEL_MAKER))
+    assert [(t.price, t.volume) for t in filled.trades] == [(101, 2), (102, 2)]
+    assert filled.ended == [Ended(own, 2, CancelReason.SELF_TRADE)]
+
+
+def test_self_trade_prevention_follows_the_mode_of_the_taker(venue: Venue) -> None:
+    (strange,) = ladder(venue, SELL, (101, 1))
+    own, _ = ladder(venue, SELL, (101, 1), (102, 1), user=0)
+    refused = venue.place(Entry(0, BUY, 2, 101, self_trade=SelfTrade.REJECT))
+    assert refused.code == rejects.SELF_TRADE.code
+    assert venue.place(Entry(0, BUY, 1, 101, LIMIT, IOC, self_trade=SelfTrade.REJECT)).trades[0].maker == strange
+    ladder(venue, SELL, (101, 5))
+    both = venue.place(Entry(0, BUY, 2, 101, self_trade=SelfTrade.CANCEL_BOTH, account=1))
+    assert sorted(both.ended) == [
+        Ended(own, 1, CancelReason.SELF_TRADE),
+        Ended(both.order_id, 2, CancelReason.SELF_TRADE),
+    ]
+    assert both.trades == []
+
+
+def test_a_post_only_order_that_would_match_is_cancelled(venue: Venue) -> None:
+    ladder(venue, SELL, (101, 1))
+    crossing = venue.place(Entry(0, BUY, 1, 101, post_only=True))
+    assert crossing.ended == [Ended(crossing.order_id, 1, CancelReason.POST_ONLY_WOULD_MATCH)]
+    resting = venue.place(Entry(0, BUY, 1, 100, post_only=True)).order_id
+    assert venue.modify(resting, 101).code == rejects.ORDER_NOT_MODIFIABLE.code
+
+
+def test_less_volume_keeps_priority_and_a_new_price_or_more_volume_loses_it(venue: Venue) -> None:
+    first, second, third = ladder(venue, SELL, (101, 2), (101, 2), (101, 2))
+    venue.modify(first, volume=1)
+    venue.modify(second, volume=3)
+    venue.modify(third, price=102)
+    venue.modify(third, price=101)
+    taken = venue.place(Entry(0, BUY, 6, 101))
+    assert [t.maker for t in taken.trades] == [first, second, third]
+
+
+def test_a_modified_order_takes_what_its_new_price_crosses(venue: Venue) -> None:
+    (resting,) = ladder(venue, SELL, (101, 2))
+    order = venue.place(Entry(0, BUY, 3, 99)).order_id
+    assert venue.modify(order, price=101).trades == [Trade(101, 2, resting, order)]
+    assert venue.depth(BUY) == [(101, 1, 1)]
+    assert venue.modify(order, volume=2).code == rejects.ORDER_NOT_MODIFIABLE.code
+    assert venue.modify(order, volume=4).code == 0
+    assert venue.shown(order) == (OrderState.PARTIALLY_FILLED, 0, 101, 4, 2)
+
+
+# Random streams
+
+
+class Modify(NamedTuple):
+    pick: int
+    price: int
+    volume: int
+
+
+class Cancel(NamedTuple):
+    pick: int
+
+
+class CancelAll(NamedTuple):
+    user: int
+    account: int
+
+
+class ToggleAuction(NamedTuple):
+    pass
+
+
+Step = Entry | Modify | Cancel | CancelAll | ToggleAuction
+PRICES = st.integers(REFERENCE - 4, REFERENCE + 4) | st.integers(LOWER, UPPER)
+VOLUMES = st.integers(1, 8)
+
+
+@st.composite
+def entries(draw: st.DrawFn, *, auction: bool = False) -> Entry:
+    """A well-formed order of any kind; in an auction mostly one that it accepts."""
+    price_type = draw(st.sampled_from((LIMIT, LIMIT, LIMIT, LIMIT, MARKET, BEST, FIVELEVEL)))
+    condition = draw(st.sampled_from((ANY, ANY, ANY, MIN, ALL)))
+    if auction and draw(st.integers(0, 9)):
+        price_type, condition = LIMIT, ANY
+    times = (GFD, IOC, GTC, GTD, GFS, GFA) if price_type == LIMIT else (GFD, IOC)
+    if condition != ANY:
+        times = tuple(time for time in times if time != GFA)
+    time_condition = IOC if condition == ALL else draw(st.sampled_from(times))
+    volume = draw(VOLUMES)
+    may_post = price_type == LIMIT and condition == ANY and time_condition not in (IOC, GFA)
+    return Entry(
+        user=draw(st.integers(0, USERS - 1)),
+        direction=draw(st.sampled_from((BUY, SELL))),
+        volume=volume,
+        price=draw(PRICES) if price_type == LIMIT else 0,
+        price_type=price_type,
+        time_condition=time_condition,
+        volume_condition=condition,
+        min_volume=draw(st.integers(1, volume)) if condition == MIN else 0,
+        post_only=may_post and draw(st.integers(0, 7)) == 0,
+        self_trade=draw(st.sampled_from(SelfTrade)),
+        late=draw(st.integers(0, 30)) == 30,
+        account=draw(st.integers(0, ACCOUNTS_EACH - 1)),
+    )
+
+
+PICKS = st.integers(0, 63)
+MODIFICATIONS = st.builds(Modify, PICKS, PRICES | st.just(0), st.just(0) | st.integers(1, 10))
+CONTINUOUS_STEPS = st.lists(
+    entries() | entries() | entries() | MODIFICATIONS | st.builds(Cancel, PICKS)
+    | st.builds(CancelAll, st.integers(0, USERS - 1), st.integers(0, ACCOUNTS_EACH - 1)),
+    max_size=60,
+)  # fmt: skip
+
+
+def step_both(step: Step, machine: MachineVenue, model: ModelVenue) -> None:
+    """One command through both books; everything that it did must be the same."""
+    known = list(model.book.orders)
+    if isinstance(step, Entry):
+        told = machine.place(step), model.place(step)
+    elif isinstance(step, CancelAll):
+        told = machine.cancel_all(*step), model.cancel_all(*step)
+    elif isinstance(step, ToggleAuction):
+        if model.book.in_auction:
+            (found, did), (expected, must) = machine.open_continuous(), model.open_continuous()
+            assert found == expected, step
+            told = did, must
+        else:
+            told = machine.call_auction(), model.call_auction()
+    elif not known:
+        return
+    else:
+        order_id = known[-1 - step.pick % len(known)]
+        if isinstance(step, Modify):
+            told = machine.modify(order_id, step.price, step.volume), model.modify(order_id, step.price, step.volume)
+        else:
+            told = machine.cancel(order_id), model.cancel(order_id)
+    assert told[0].told() == told[1].told(), (step, told)
+    if model.book.in_auction:
+        assert machine.indication() == model.indication(), step
+
+
+def same_books(machine: MachineVenue, model: ModelVenue) -> None:
+    """Equal depth, equal orders; then somebody buys and sells everything, which tells the queues by their trades."""
+    for direction in (BUY, SELL):
+        assert machine.depth(direction) == model.depth(direction)
+    for order_id in model.book.orders:
+        shown, expected = machine.shown(order_id), model.shown(order_id)
+        if expected.state > OrderState.PARTIALLY_FILLED:
+            expected = expected._replace(price=shown.price)
+        assert shown == expected, order_id
+    for direction in (BUY, SELL):
+        for user in range(USERS):
+            price = UPPER if direction > 0 else LOWER
+            sweep = Entry(user, direction, 1_000, price, LIMIT, IOC, self_trade=SelfTrade.CANCEL_MAKER)
+            assert machine.place(sweep).told() == model.place(sweep).told()
+
+
+@settings(max_examples=250, deadline=None)
+@given(steps=CONTINUOUS_STEPS)
+def test_both_books_agree_on_every_stream_of_continuous_trading(steps: list[Step]) -> None:
+    machine, model = MachineVenue(), ModelVenue()
+    for step in steps:
+        step_both(step, machine, model)
+    same_books(machine, model)
