@@ -5,11 +5,14 @@ Always on in tests; O(orders + positions), so a running node checks at its own i
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from node.exchange import clearing
+from node.exchange import auction, clearing, sessions
+from node.exchange.book import Side
 from node.exchange.instruments import Instrument
-from node.exchange.types import NOTIONAL_UNITS_MAX, InstrumentStatus, MarginRule, Phase
+from node.exchange.orders import Order
+from node.exchange.types import NOTIONAL_UNITS_MAX, InstrumentStatus, MarginRule, Phase, PriceType, TimeCondition
 
 if TYPE_CHECKING:
     from node.exchange.machine import Machine
@@ -28,6 +31,8 @@ def check(machine: Machine) -> None:
     check_reservations(machine)
     for instrument in machine.instruments.values():
         check_book(machine, instrument)
+        check_resting(instrument)
+        check_session(machine, instrument)
     check_positions(machine)
 
 
@@ -81,15 +86,10 @@ def check_reservations(machine: Machine) -> None:
             _demand(held == (0, 0, 0, 0), f"finished order {order.order_id} holds {held}")
             continue
         instrument = order.instrument
-        if order.offset == OPEN:
-            expected = clearing.opening_reserve(instrument, order.direction, order.price_ticks, order.left)
-            _demand((order.frozen_margin, order.frozen_fee) == expected, f"order {order.order_id}: reserve {expected}")
-        else:
+        if order.offset != OPEN:
             _demand(order.frozen_his + order.frozen_today == order.left, f"order {order.order_id}: frozen lots")
-            expected_fee = clearing.closing_fee(instrument, order.price_ticks, order.frozen_his, order.frozen_today)
-            _demand(
-                (order.frozen_margin, order.frozen_fee) == (0, expected_fee), f"order {order.order_id}: closing fee"
-            )
+        expected = clearing.reservation(order)
+        _demand((order.frozen_margin, order.frozen_fee) == expected, f"order {order.order_id}: reserve {expected}")
         _demand(order.level is not None, f"live order {order.order_id} is in no book")
         margin[account_id] = margin.get(account_id, 0) + order.frozen_margin
         fee[account_id] = fee.get(account_id, 0) + order.frozen_fee
@@ -115,11 +115,8 @@ def check_reservations(machine: Machine) -> None:
 
 
 def check_book(machine: Machine, instrument: Instrument) -> None:
-    """The book is uncrossed, sorted, without empty levels, and its sums are those of its orders, oldest first."""
+    """The book is sorted, without empty levels, and its sums are those of its orders, oldest first."""
     name, book = instrument.instrument_id, instrument.book
-    bid, ask = book.best(1), book.best(-1)
-    if bid is not None and ask is not None:
-        _demand(bid.price_ticks < ask.price_ticks, f"{name}: crossed {bid.price_ticks} >= {ask.price_ticks}")
     for side in (book.bids, book.asks):
         _demand(side.keys == sorted(side.levels), f"{name}: keys and levels differ")
         for key, level in side.levels.items():
@@ -137,6 +134,52 @@ def check_book(machine: Machine, instrument: Instrument) -> None:
                 order = order.after
             _demand(count > 0, f"{name}: empty level {level.price_ticks}")
             _demand((volume, count) == (level.volume, level.count), f"{name}: sums of level {level.price_ticks}")
+
+
+def check_resting(instrument: Instrument) -> None:
+    """Only what may rest does; orders of the auction end with it; no two orders of one user cross, whatever the phase.
+
+    The price limits are those of the day while trading is continuous; a settlement moves them before it ends orders.
+    """
+    continuous = instrument.phase == Phase.CONTINUOUS
+    lowest: dict[str, int] = {}  # ask of each user
+    for side in (instrument.book.asks, instrument.book.bids):
+        for order in _resting(side):
+            where = f"order {order.order_id} in {instrument.instrument_id}"
+            condition, price = order.time_condition, order.price_ticks
+            _demand(order.price_type != PriceType.MARKET and condition != TimeCondition.IOC, f"{where} never rests")
+            if continuous:
+                _demand(condition != TimeCondition.GFA, f"{where} outlived its auction")
+                inside = instrument.lower_limit_ticks <= price <= instrument.upper_limit_ticks
+                _demand(inside, f"{where}: {price} ticks is outside the price limits")
+            user_id = order.account.user.user_id
+            if side.direction < 0:
+                lowest[user_id] = min(price, lowest.get(user_id, price))
+            elif user_id in lowest:
+                _demand(price < lowest[user_id], f"{where} crosses an ask of the same user at {lowest[user_id]}")
+
+
+def _resting(side: Side) -> Iterator[Order]:
+    for level in side.levels.values():
+        order = level.head
+        while order is not None:
+            yield order
+            order = order.after
+
+
+def check_session(machine: Machine, instrument: Instrument) -> None:
+    """The phase is what calendar, status and trading day demand. Only an auction crosses a book, and it says where."""
+    name, book, phase = instrument.instrument_id, instrument.book, instrument.phase
+    _demand(phase == sessions.effective_phase(machine, instrument), f"{name}: is in phase {Phase(phase).name}")
+    shown = (instrument.auction_price_ticks, instrument.auction_volume, instrument.auction_surplus)
+    matches = (0, 0, 0)
+    if Phase.AUCTION_ORDER <= phase <= Phase.AUCTION_NO_CANCEL:
+        matches = auction.clearing_price(book, instrument.terms.auction_rule, instrument.pre_settlement_ticks)
+    _demand(shown == matches, f"{name}: indicates {shown}, the auction would match {matches}")
+    bid, ask = book.best(1), book.best(-1)
+    if bid is not None and ask is not None and bid.price_ticks >= ask.price_ticks:
+        halted = phase in (Phase.CLOSED, Phase.PRE_OPEN, Phase.BREAK)  # an auction that went no further
+        _demand(halted or matches != (0, 0, 0), f"{name}: crossed {bid.price_ticks} >= {ask.price_ticks}")
 
 
 def check_positions(machine: Machine) -> None:

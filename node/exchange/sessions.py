@@ -147,8 +147,7 @@ def effective_phase(state: State, instrument: Instrument) -> int:
         return CLOSED
     if not terms.calendar:
         return CONTINUOUS
-    calendar = state.calendars.get(terms.calendar)
-    return CLOSED if calendar is None else calendar.phase
+    return state.calendars[terms.calendar].phase
 
 
 def change_phase(state: State, instrument: Instrument, phase: int, events: list[Event]) -> None:
