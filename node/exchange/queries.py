@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from node.exchange.codec import decode_events
+from node.exchange.events import AccountSettled
+from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.positions import Position, PositionSide
+from node.exchange.types import half_even
 
 
 class AccountFigures(NamedTuple):
@@ -108,4 +112,132 @@ def _side_figures(side: PositionSide, last: int, value: int) -> SideFigures:
         side.direction * (last * volume - open_cost) * value,
         side.direction * (last * volume - cost) * value,
         side.margin,
+    )
+
+
+class DayFigures(NamedTuple):
+    """An instrument's open trading day. Prices in ticks, 0 where there is none; the average in money units."""
+
+    open_ticks: int
+    high_ticks: int
+    low_ticks: int
+    last_ticks: int
+    average_units: int  # volume-weighted price of the day, half to even
+    volume: int
+    turnover_units: int
+    open_interest: int
+    pre_open_interest: int
+    pre_settlement_ticks: int
+    pre_close_ticks: int  # the last trade of the newest settled day that had one
+    settlement_ticks: int  # if somebody has set it for this day
+    upper_limit_ticks: int
+    lower_limit_ticks: int
+
+
+def day_figures(instrument: Instrument) -> DayFigures:
+    volume, turnover = instrument.day_volume, instrument.day_turnover_ticks
+    return DayFigures(
+        instrument.day_open_ticks,
+        instrument.day_high_ticks,
+        instrument.day_low_ticks,
+        instrument.last_ticks,
+        half_even(turnover * instrument.terms.tick_units, volume) if volume else 0,
+        volume,
+        turnover * instrument.tick_value,
+        instrument.open_interest,
+        instrument.pre_open_interest,
+        instrument.pre_settlement_ticks,
+        instrument.pre_close_ticks,
+        instrument.settlement_ticks,
+        instrument.upper_limit_ticks,
+        instrument.lower_limit_ticks,
+    )
+
+
+class MarginFigures(NamedTuple):
+    """What an account's position in one instrument asks for, in money units.
+
+    Sides of one product may be offset against each other: `product_units` is what counts of the product as a whole
+    (domain.md 5), and the account's margin is their sum over the products.
+    """
+
+    instrument_id: str
+    product: str  # EXCHANGE.product
+    long_units: int
+    short_units: int
+    product_units: int
+
+
+def margin_figures(account: Account) -> list[MarginFigures]:
+    """One row per instrument of an account, in the order in which its positions were opened."""
+    return [
+        MarginFigures(
+            instrument_id,
+            f"{position.instrument.exchange}.{position.instrument.terms.product}",
+            position.long.margin,
+            position.short.margin,
+            position.product.counted,
+        )
+        for instrument_id, position in account.positions.items()
+    ]
+
+
+def statements(account: Account) -> list[AccountSettled]:
+    """The kept daily statements of an account, oldest first."""
+    kept = [event for encoded in account.statements for event in decode_events(encoded)]
+    return [event for event in kept if isinstance(event, AccountSettled)]
+
+
+class EquityPoint(NamedTuple):
+    """One settled day. `profit` is what trading brought, fees paid; money in and out is no profit.
+
+    `base` is what it was earned on (the balance before it, with the day's flows): profit / base is the day's return.
+    """
+
+    trading_day: int
+    balance: int
+    profit: int
+    base: int
+
+
+class EquityCurve(NamedTuple):
+    """The settled days of an account, oldest first, and their sums, in money units (reference-system.md 5.6).
+
+    `drawdown` is the deepest fall of the sum of profits below its highest point before, `drawdown_peak` the balance
+    that the account would have had at the bottom without that fall: their ratio is the maximum drawdown rate.
+    """
+
+    points: list[EquityPoint]
+    start_balance: int  # before the first point
+    end_balance: int
+    profit: int
+    profit_days: int
+    loss_days: int  # the other days brought nothing
+    drawdown: int
+    drawdown_peak: int
+
+
+def equity_curve(account: Account) -> EquityCurve:
+    """From the kept statements; without any, the account as it is now. O(statements)."""
+    points: list[EquityPoint] = []
+    total = highest = drawdown = drawdown_peak = profit_days = loss_days = 0
+    for day in statements(account):
+        profit = day.close_profit + day.position_profit - day.commission
+        points.append(EquityPoint(day.trading_day, day.balance, profit, day.pre_balance + day.deposit - day.withdraw))
+        profit_days += profit > 0
+        loss_days += profit < 0
+        total += profit
+        highest = max(highest, total)
+        if highest - total > drawdown:
+            drawdown = highest - total
+            drawdown_peak = day.balance + drawdown
+    return EquityCurve(
+        points,
+        points[0].base if points else account.pre_balance,
+        points[-1].balance if points else account.pre_balance,
+        total,
+        profit_days,
+        loss_days,
+        drawdown,
+        drawdown_peak,
     )

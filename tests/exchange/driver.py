@@ -13,6 +13,7 @@ OPEN, CLOSE, CLOSETODAY, CLOSEYESTERDAY = 0, 1, 2, 3
 GFD, IOC = 0, 1
 ANY, MIN, ALL = 0, 1, 2
 YUAN = 10_000
+MONDAY_NS = 1_795_399_200 * 10**9  # 2026-11-23 10:00 in Shanghai
 
 
 def copper(instrument_id: str = "SHFE.cu2701", **changes: Any) -> commands.ListInstrument:
@@ -109,6 +110,21 @@ class Driver:
         **fields: Any,
     ) -> list[Event]:
         return self.do(commands.PlaceOrder(account_id, instrument, direction, offset, volume, 0, price, **fields))
+
+    def begin_day(self, time_ns: int = MONDAY_NS) -> int:
+        """Open the first trading day; returns it (YYYYMMDD)."""
+        self.do(commands.AdvanceClock(), time_ns=time_ns)
+        return self.machine.trading_day
+
+    def settle(self, prices: dict[str, int] | None = None) -> list[Event]:
+        """Settle the open day, at these prices where given; all events until the next day is open."""
+        day = self.machine.trading_day
+        if prices:
+            assert not isinstance(self.do(commands.SetSettlementPrices(day, list(prices.items())))[0], CommandRejected)
+        events = self.do(commands.SettleDay(day))
+        while self.machine.settlements.running is not None:
+            events += self.do(commands.AdvanceClock())
+        return events
 
     def order_id(self, events: list[Event]) -> int:
         assert isinstance(events[0], OrderAccepted), events
