@@ -148,7 +148,7 @@ class Matcher:
             order.instrument.book.leave(order)
         clearing.release(order)
         order.state = EXPIRED if reason in EXPIRY_REASONS else CANCELLED
-        order.cancel_reason = reason
+        order.cancel_reason = int(reason)
         order.update_ns = time_ns
         events.append(
             OrderCancelled(
