@@ -73,7 +73,7 @@ class Node:
         self._config = config
         self._node = config.node(name)
         self._administrator: Administrator = load_administrator(config)
-        self._instruments = [instrument.command() for instrument in config.instruments]
+        self._market = config.market_commands()
         keys = load_signing_keys(config)
         self.machine = Machine()
         self._collector = Collector()
@@ -153,7 +153,7 @@ class Node:
         await self._collector.run(lambda: self.replica.status().role != "leader")
 
     def _begun(self) -> bool:
-        return not genesis.missing(self.machine, self._instruments, self._administrator)
+        return not genesis.missing(self.machine, self._market, self._administrator)
 
     async def _genesis(self) -> None:
         """Whenever this node leads, see to it that the exchange has its beginning."""
@@ -162,7 +162,7 @@ class Node:
             self._role_changed = trio.Event()
             while self.replica.status().role == "leader":
                 if self.replica.status().can_commit and await genesis.propose(
-                    self.replica, self.machine, self._instruments, self._administrator
+                    self.replica, self.machine, self._market, self._administrator
                 ):
                     break
                 await trio.sleep(0.05)

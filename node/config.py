@@ -18,6 +18,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -27,8 +28,12 @@ import msgspec
 
 from consensus.ports import Member
 from node.errors import ConfigError
+from node.exact import Exact, TermError
+from node.exchange.calendar import HOLIDAYS_MAX
+from node.exchange.commands import ListInstrument, SetCalendar
 from node.exchange.types import INSTRUMENTS_MAX
-from node.listings import INSTRUMENT_ID_PATTERN, PRODUCT_PATTERN, Exact, InstrumentConfig, TermError
+from node.listings import INSTRUMENT_ID_PATTERN, InstrumentConfig, day_number
+from node.products import PRODUCT_PATTERN, shipped
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 NODES_MAX: Final = 7
@@ -135,6 +140,12 @@ class AccountsConfig(Section, frozen=True):
     self_service_funding: bool = False
 
 
+class MarketConfig(Section, frozen=True):
+    """What all session calendars share."""
+
+    holidays: Annotated[tuple[date, ...], msgspec.Meta(max_length=HOLIDAYS_MAX)] = ()  # besides Saturdays and Sundays
+
+
 class DemoConfig(Section, frozen=True):
     """The demo traders of `qaexchange up`; 0 traders: none."""
 
@@ -160,6 +171,7 @@ class _File(Section, frozen=True):
     raft: RaftConfig = RaftConfig()
     api: ApiConfig = ApiConfig()
     accounts: AccountsConfig = AccountsConfig()
+    market: MarketConfig = MarketConfig()
     demo: DemoConfig = DemoConfig()
     log: LogConfig = LogConfig()
     instruments: Annotated[tuple[InstrumentConfig, ...], msgspec.Meta(max_length=INSTRUMENTS_MAX)] = ()
@@ -176,6 +188,7 @@ class ClusterConfig:
     raft: RaftConfig
     api: ApiConfig
     accounts: AccountsConfig
+    market: MarketConfig
     demo: DemoConfig
     instruments: tuple[InstrumentConfig, ...]
     log_level: LogLevel
@@ -207,6 +220,14 @@ class ClusterConfig:
             Member(name=node.name, host=node.raft.host, port=node.raft.port, api_url=node.api_url)
             for node in self.nodes
         )
+
+    def market_commands(self) -> list[SetCalendar | ListInstrument]:
+        """What the exchange begins with: the calendars that its instruments trade by, then the instruments."""
+        listed = [instrument.command() for instrument in self.instruments]
+        holidays = sorted({day_number(day) for day in self.market.holidays})
+        known = shipped().calendars
+        used = dict.fromkeys(terms.calendar for terms in listed if terms.calendar)
+        return [*(msgspec.structs.replace(known[calendar], holidays=holidays) for calendar in used), *listed]
 
 
 def find_config(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Path:
@@ -274,6 +295,7 @@ def _check(path: Path, raw: dict[str, Any], environ: Mapping[str, str]) -> Clust
         raft=file.raft,
         api=file.api,
         accounts=file.accounts,
+        market=file.market,
         demo=file.demo,
         instruments=file.instruments,
         log_level=_log_level(environ, file.log.level),
@@ -459,6 +481,7 @@ _TABLES: Final[dict[str, type[msgspec.Struct]]] = {
     "raft": RaftConfig,
     "api": ApiConfig,
     "accounts": AccountsConfig,
+    "market": MarketConfig,
     "demo": DemoConfig,
     "log": LogConfig,
     "instruments": InstrumentConfig,

@@ -1,7 +1,8 @@
-"""What a new cluster begins with: the instruments of `cluster.toml` and the administrator, entered through the log.
+"""What a new cluster begins with: the market of `cluster.toml` and the administrator, entered through the log.
 
 Whoever leads proposes what the state lacks, so that it happens once, at one log index, on every node. A restart or a
-failover proposes nothing that is there already; a command that comes twice is refused by the machine.
+failover proposes nothing that is there already, whatever has become of it since: from then on commands change the
+market, and the file does not. A command that comes twice is refused by the machine, or changes nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from consensus.errors import ConsensusError
 from consensus.replica import Replica
 from node.exchange.codec import encode_command
-from node.exchange.commands import Command, ListInstrument, RegisterUser
+from node.exchange.commands import Command, ListInstrument, RegisterUser, SetCalendar
 from node.exchange.events import CommandRejected, Event
 from node.exchange.machine import Machine
 from node.exchange.types import Role
@@ -21,20 +22,26 @@ from node.secrets import Administrator
 
 log = logging.getLogger(__name__)
 
+Market = Sequence[SetCalendar | ListInstrument]  # in the order in which they are entered
 
-def missing(machine: Machine, instruments: Sequence[ListInstrument], administrator: Administrator) -> list[Command]:
+
+def missing(machine: Machine, market: Market, administrator: Administrator) -> list[Command]:
     """The commands that bring the state to what the configuration asks for."""
-    commands: list[Command] = [terms for terms in instruments if terms.instrument_id not in machine.instruments]
+    commands: list[Command] = [command for command in market if not _is_known(machine, command)]
     if administrator.username not in machine.usernames:
         commands.append(RegisterUser(administrator.username, administrator.password_hash, int(Role.ADMIN)))
     return commands
 
 
-async def propose(
-    replica: Replica, machine: Machine, instruments: Sequence[ListInstrument], administrator: Administrator
-) -> bool:
+def _is_known(machine: Machine, command: SetCalendar | ListInstrument) -> bool:
+    if isinstance(command, SetCalendar):
+        return command.calendar_id in machine.calendars
+    return command.instrument_id in machine.instruments
+
+
+async def propose(replica: Replica, machine: Machine, market: Market, administrator: Administrator) -> bool:
     """Enter what is missing; call it on the leader once it can commit. False if the leadership went meanwhile."""
-    commands = missing(machine, instruments, administrator)
+    commands = missing(machine, market, administrator)
     if not commands:
         return True
     try:

@@ -1,178 +1,216 @@
 """Instruments as people write them in `cluster.toml`, and the exact `ListInstrument` command that they mean.
 
-Prices and money are decimals that must be exact in the state: a price is a multiple of the tick, money a multiple of
-0.0001, a rate has at most nine decimals. Nothing is rounded.
+What an entry leaves out comes from the product table (`products`), if its product is there. Prices and money are
+decimals that must be exact in the state: a price is a multiple of the tick, money a multiple of 0.0001, a rate has at
+most nine decimals. Nothing is rounded.
 """
 
 from __future__ import annotations
 
-from decimal import Context, Decimal
-from typing import Annotated, Final, Literal
+from datetime import date
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from node.exact import EXACT, Exact, TermError, money_units, rate_units
 from node.exchange.commands import ListInstrument
 from node.exchange.instruments import terms_fault
 from node.exchange.types import (
     MONEY_SCALE,
     NOTIONAL_UNITS_MAX,
     PRICE_TICKS_MAX,
-    RATE_SCALE,
     TEXT_MAX,
     VOLUME_MAX,
+    AuctionRule,
+    InstrumentClass,
     MarginRule,
+    SettlementRule,
 )
+from node.products import PRODUCT_PATTERN, ClassName, MarginRuleName, Product, shipped
+
+__all__ = ["INSTRUMENT_ID_PATTERN", "PRODUCT_PATTERN", "Exact", "InstrumentConfig", "TermError", "day_number"]
 
 INSTRUMENT_ID_PATTERN: Final = r"^[A-Z]{2,8}\.[A-Za-z0-9]{1,32}$"
-PRODUCT_PATTERN: Final = r"^[A-Za-z0-9]{1,16}$"
-DECIMAL_MAGNITUDE_MAX: Final = 20  # digits before or after the point; keeps every product below the precision
-RATE_DECIMALS_MAX: Final = 9
-
-_EXACT: Final = Context(prec=200)  # enough for any product of three numbers of 40 digits: nothing here is inexact
+ALWAYS: Final = "always"  # sessions: around the clock
+BY_PRODUCT: Final = "product"  # sessions: the calendar of the product table
 
 
-class TermError(ValueError):
-    """One term of an instrument is wrong: which key, its value, and what to do about it."""
-
-    def __init__(self, key: str, value: object, problem: str) -> None:
-        super().__init__(f"{key} = {value:f}: {problem}" if isinstance(value, Exact) else f"{key} = {value}: {problem}")
-        self.key = key
-        self.value = value
-        self.problem = problem
-
-
-class Exact(Decimal):
-    """A finite decimal of at most twenty digits before and after the point, read from a TOML number."""
-
-    @classmethod
-    def of(cls, value: object) -> Exact:
-        """Raises ValueError for anything but an int or a finite Decimal of bounded size."""
-        if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            raise ValueError(f"expected a number, got {type(value).__name__}")  # noqa: TRY004 (msgspec adds the path)
-        number = Decimal(value)
-        if not number.is_finite():
-            raise ValueError("expected a finite number")
-        exponent = number.as_tuple().exponent
-        assert isinstance(exponent, int)  # finite
-        if number.adjusted() > DECIMAL_MAGNITUDE_MAX or exponent < -DECIMAL_MAGNITUDE_MAX:
-            raise ValueError(f"more than {DECIMAL_MAGNITUDE_MAX} digits before or after the point")
-        return cls(number)
+def day_number(day: date) -> int:
+    """A date as the state writes it: YYYYMMDD."""
+    return day.year * 10_000 + day.month * 100 + day.day
 
 
 class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One `[[instruments]]` table. Rates are fractions of turnover, amounts are money per lot; both add up.
 
-    Margins have no default: an instrument that is free to hold says so with a 0.
+    Where the product table knows the product, its name, multiplier, tick, class, margin rule, margins and fees need
+    not be given. A margin or a fee that is given, by rate or by amount, replaces both of the table's. Without the table
+    margins have no default (an instrument that is free to hold says so with a 0), and fees are 0.
     """
 
     instrument_id: Annotated[str, msgspec.Meta(pattern=INSTRUMENT_ID_PATTERN)]
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)]
     product: Annotated[str, msgspec.Meta(pattern=PRODUCT_PATTERN)]
-    volume_multiple: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
-    price_tick: Exact
     pre_settlement: Exact
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)] | None = None
+    volume_multiple: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    price_tick: Exact | None = None
+    instrument_class: ClassName | None = None
+    sessions: Annotated[str, msgspec.Meta(min_length=1, max_length=TEXT_MAX)] = ALWAYS
+    listing_day: date | None = None
+    expiry_day: date | None = None
     limit_rate: Exact | None = None
     volume_min: Annotated[int, msgspec.Meta(ge=1, le=VOLUME_MAX)] = 1
     volume_max: Annotated[int, msgspec.Meta(ge=1, le=VOLUME_MAX)] = 500
+    market_volume_max: Annotated[int, msgspec.Meta(ge=0, le=VOLUME_MAX)] = 0
     margin_long_rate: Exact | None = None
     margin_long_amount: Exact | None = None
     margin_short_rate: Exact | None = None
     margin_short_amount: Exact | None = None
-    open_rate: Exact = Exact(0)
-    open_amount: Exact = Exact(0)
-    close_rate: Exact = Exact(0)
-    close_amount: Exact = Exact(0)
-    close_today_rate: Exact = Exact(0)
-    close_today_amount: Exact = Exact(0)
+    open_rate: Exact | None = None
+    open_amount: Exact | None = None
+    close_rate: Exact | None = None
+    close_amount: Exact | None = None
+    close_today_rate: Exact | None = None
+    close_today_amount: Exact | None = None
     position_limit: Annotated[int, msgspec.Meta(ge=0, le=10**9)] = 0
-    margin_rule: Literal["larger_side", "sum"] = "larger_side"
+    margin_rule: MarginRuleName | None = None
+    auction_rule: Literal["nearest_reference", "middle"] = "nearest_reference"
+    settlement_rule: Literal["day_average", "last_hour_average", "last_price"] = "day_average"
+
+    @property
+    def exchange(self) -> str:
+        return self.instrument_id.partition(".")[0]
+
+    @property
+    def known_product(self) -> Product | None:
+        """What the product table says of its product; None if the table does not have it."""
+        return shipped().products.get(f"{self.exchange}.{self.product}")
+
+    @property
+    def calendar(self) -> str:
+        """The id of the session calendar; empty: around the clock. Raises TermError for one that is not there."""
+        if self.sessions == ALWAYS:
+            return ""
+        if self.sessions == BY_PRODUCT:
+            product = self.known_product
+            if product is None:
+                problem = f"{self._unknown_product()}; use always or the id of a calendar"
+                raise TermError("sessions", repr(self.sessions), problem)
+            return product.calendar
+        known = shipped().calendars_of(self.exchange)
+        if self.sessions not in known:
+            problem = f"is no calendar of {self.exchange}; use {', '.join((ALWAYS, BY_PRODUCT, *known))}"
+            raise TermError("sessions", repr(self.sessions), problem)
+        return self.sessions
 
     def command(self) -> ListInstrument:
         """The command that lists it, all integers. Raises TermError for the first term that is wrong."""
-        tick_units = _units("price_tick", self.price_tick)
+        price_tick: Exact = self._term("price_tick")
+        volume_multiple: int = self._term("volume_multiple")
+        tick_units = money_units("price_tick", price_tick)
         if tick_units < 1:
-            raise TermError("price_tick", self.price_tick, "must be above 0")
-        pre_settlement_ticks = self._ticks("pre_settlement", self.pre_settlement)
+            raise TermError("price_tick", price_tick, "must be above 0")
+        pre_settlement_ticks = _ticks("pre_settlement", self.pre_settlement, price_tick)
         if self.limit_rate is not None and not 0 < self.limit_rate < 1:
             raise TermError("limit_rate", self.limit_rate, "must be above 0 and below 1 (0.1 is 10 %)")
-        limit_rate = _rate("limit_rate", self.limit_rate or Exact(0))
+        limit_rate = rate_units("limit_rate", self.limit_rate or Exact(0))
         if self.volume_max < self.volume_min:
             raise TermError("volume_max", self.volume_max, f"below volume_min = {self.volume_min}")
-        if tick_units * self.volume_multiple * pre_settlement_ticks > NOTIONAL_UNITS_MAX:
+        if self.market_volume_max and not self.volume_min <= self.market_volume_max <= self.volume_max:
+            problem = f"must be 0 or volume_min = {self.volume_min} to volume_max = {self.volume_max}"
+            raise TermError("market_volume_max", self.market_volume_max, problem)
+        if self.listing_day and self.expiry_day and self.expiry_day < self.listing_day:
+            raise TermError("expiry_day", self.expiry_day, f"before listing_day = {self.listing_day}")
+        if tick_units * volume_multiple * pre_settlement_ticks > NOTIONAL_UNITS_MAX:
             limit = Decimal(NOTIONAL_UNITS_MAX) / MONEY_SCALE
             raise TermError(
-                "volume_multiple", self.volume_multiple, f"one lot is worth more than an order may be ({limit:f})"
+                "volume_multiple", volume_multiple, f"one lot is worth more than an order may be ({limit:f})"
             )
+        margin_long_rate, margin_long_amount = self._charge("margin_long")
+        margin_short_rate, margin_short_amount = self._charge("margin_short")
+        open_rate, open_amount = self._charge("open")
+        close_rate, close_amount = self._charge("close")
+        close_today_rate, close_today_amount = self._charge("close_today")
         terms = ListInstrument(
             instrument_id=self.instrument_id,
-            name=self.name,
+            name=self._name(),
             product=self.product,
-            volume_multiple=self.volume_multiple,
+            volume_multiple=volume_multiple,
             tick_units=tick_units,
             pre_settlement_ticks=pre_settlement_ticks,
             limit_up_rate=limit_rate,
             limit_down_rate=limit_rate,
             volume_min=self.volume_min,
             volume_max=self.volume_max,
-            margin_long_rate=self._margin("long", "rate"),
-            margin_long_amount=self._margin("long", "amount"),
-            margin_short_rate=self._margin("short", "rate"),
-            margin_short_amount=self._margin("short", "amount"),
-            open_rate=_rate("open_rate", self.open_rate),
-            open_amount=_units("open_amount", self.open_amount),
-            close_rate=_rate("close_rate", self.close_rate),
-            close_amount=_units("close_amount", self.close_amount),
-            close_today_rate=_rate("close_today_rate", self.close_today_rate),
-            close_today_amount=_units("close_today_amount", self.close_today_amount),
+            margin_long_rate=margin_long_rate,
+            margin_long_amount=margin_long_amount,
+            margin_short_rate=margin_short_rate,
+            margin_short_amount=margin_short_amount,
+            open_rate=open_rate,
+            open_amount=open_amount,
+            close_rate=close_rate,
+            close_amount=close_amount,
+            close_today_rate=close_today_rate,
+            close_today_amount=close_today_amount,
             position_limit=self.position_limit,
-            margin_rule=int(MarginRule[self.margin_rule.upper()]),
+            margin_rule=int(MarginRule[self._term("margin_rule", "larger_side").upper()]),
+            market_volume_max=self.market_volume_max,
+            instrument_class=int(InstrumentClass[self._term("instrument_class", "commodity_future").upper()]),
+            calendar=self.calendar,
+            listing_day=day_number(self.listing_day) if self.listing_day else 0,
+            expiry_day=day_number(self.expiry_day) if self.expiry_day else 0,
+            auction_rule=int(AuctionRule[self.auction_rule.upper()]),
+            settlement_rule=int(SettlementRule[self.settlement_rule.upper()]),
         )
         fault = terms_fault(terms)  # the machine's own judgement: what passes here is never refused there
         if fault:
-            raise TermError("price_tick", self.price_tick, fault)
+            raise TermError("price_tick", price_tick, fault)
         return terms
 
-    def _ticks(self, key: str, price: Decimal) -> int:
-        """A price as ticks. Raises TermError for one off the tick, with its two neighbours."""
-        ticks, rest = _EXACT.divmod(price, self.price_tick)
-        if rest:
-            below = _EXACT.multiply(ticks, self.price_tick)
-            above = _EXACT.add(below, self.price_tick)
-            problem = f"not a multiple of price_tick = {self.price_tick}; its neighbours are {below} and {above}"
-            raise TermError(key, price, problem)
-        if not 1 <= ticks <= PRICE_TICKS_MAX:
-            raise TermError(key, price, f"must be 1 to {PRICE_TICKS_MAX} ticks of {self.price_tick}")
-        return int(ticks)
+    def _term(self, key: str, default: Any = None) -> Any:
+        """A term as given here, else by the product table, else the default. Raises TermError if nobody says it."""
+        value = getattr(self, key)
+        product = self.known_product
+        if value is None:
+            value = default if product is None else getattr(product, key)
+        if value is None:
+            raise TermError(key, "(missing)", f"{self._unknown_product()}, so say it here")
+        return value
 
-    def _margin(self, side: str, kind: str) -> int:
-        """One of the four margin terms; 0 where only the other kind of this side is given."""
-        rate: Exact | None = getattr(self, f"margin_{side}_rate")
-        amount: Exact | None = getattr(self, f"margin_{side}_amount")
+    def _unknown_product(self) -> str:
+        return f"the product table has no {self.product} of {self.exchange}"
+
+    def _name(self) -> str:
+        """The name; by default that of the product and what its code adds to it, like 沪铜2701."""
+        if self.name is not None:
+            return self.name
+        code = self.instrument_id.partition(".")[2]
+        return f"{self._term('name')}{code.removeprefix(self.product)}"
+
+    def _charge(self, of: str) -> tuple[int, int]:
+        """(rate, amount) of a margin or a fee: both as given here if one is, else both of the product table."""
+        rate: Exact | None = getattr(self, f"{of}_rate")
+        amount: Exact | None = getattr(self, f"{of}_amount")
+        product = self.known_product
         if rate is None and amount is None:
-            problem = f"say what a {side} lot costs: margin_{side}_rate or margin_{side}_amount (0 if it is meant)"
-            raise TermError(f"margin_{side}_rate", "(missing)", problem)
-        if kind == "rate":
-            return _rate(f"margin_{side}_rate", rate or Exact(0))
-        return _units(f"margin_{side}_amount", amount or Exact(0))
+            if product is not None:
+                rate, amount = getattr(product, f"{of}_rate"), getattr(product, f"{of}_amount")
+            elif of.startswith("margin"):
+                side = of.removeprefix("margin_")
+                problem = f"say what a {side} lot costs: {of}_rate or {of}_amount (0 if it is meant)"
+                raise TermError(f"{of}_rate", "(missing)", problem)
+        return rate_units(f"{of}_rate", rate or Exact(0)), money_units(f"{of}_amount", amount or Exact(0))
 
 
-def _units(key: str, amount: Decimal) -> int:
-    """Money as units of 0.0001. Raises TermError for a finer or a negative amount, or one beyond the bound."""
-    units = _EXACT.multiply(amount, Decimal(MONEY_SCALE))
-    if units < 0:
-        raise TermError(key, amount, "must not be negative")
-    if units != units.to_integral_value():
-        raise TermError(key, amount, "must be a multiple of 0.0001, the unit of money")
-    if units > NOTIONAL_UNITS_MAX:
-        raise TermError(key, amount, f"must be at most {Decimal(NOTIONAL_UNITS_MAX) / MONEY_SCALE:f}")
-    return int(units)
-
-
-def _rate(key: str, rate: Decimal) -> int:
-    """A rate as units of 1e-9. Raises TermError for one outside 0 to 1, or finer than nine decimals."""
-    if not 0 <= rate <= 1:
-        raise TermError(key, rate, "must be between 0 and 1 (0.12 is 12 %)")
-    units = _EXACT.multiply(rate, Decimal(RATE_SCALE))
-    if units != units.to_integral_value():
-        raise TermError(key, rate, f"has more than {RATE_DECIMALS_MAX} decimals, which the state cannot hold")
-    return int(units)
+def _ticks(key: str, price: Decimal, price_tick: Decimal) -> int:
+    """A price as ticks. Raises TermError for one off the tick, with its two neighbours."""
+    ticks, rest = EXACT.divmod(price, price_tick)
+    if rest:
+        below = EXACT.multiply(ticks, price_tick)
+        above = EXACT.add(below, price_tick)
+        problem = f"not a multiple of price_tick = {price_tick}; its neighbours are {below} and {above}"
+        raise TermError(key, price, problem)
+    if not 1 <= ticks <= PRICE_TICKS_MAX:
+        raise TermError(key, price, f"must be 1 to {PRICE_TICKS_MAX} ticks of {price_tick}")
+    return int(ticks)
