@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from node.exchange.queries import account_figures, position_figures
+from node.exchange.queries import account_figures, position_figures, statements
 from tests.exchange.driver import BUY, CLOSE, CLOSETODAY, SELL, YUAN, Driver, copper, index_future, trades
 
 
@@ -31,6 +31,41 @@ def test_copper_open_three_and_close_two_of_today() -> None:
     assert figures.balance == 100_014_125_000
     assert figures.margin == 35_000 * YUAN
     assert figures.available == 99_664_125_000
+
+
+def test_copper_held_over_a_settlement_is_history_at_the_settlement_price() -> None:
+    exchange = Driver(copper())
+    exchange.begin_day()
+    trader, other = exchange.account(), exchange.account()
+    exchange.place(other, SELL, 2, 7_000)
+    exchange.place(trader, BUY, 2, 7_000)
+    exchange.settle({"SHFE.cu2701": 7_020})
+    account = exchange.machine.accounts[trader]
+    figures = account_figures(account)
+    assert figures.pre_balance == figures.balance == 100_019_650_000  # 10 000 000 - 35 + 2 000
+    assert (figures.float_profit, figures.position_profit) == (2_000 * YUAN, 0)
+    (statement,) = statements(account)
+    assert (statement.pre_balance, statement.deposit, statement.withdraw) == (0, 10_000_000 * YUAN, 0)
+    assert (statement.close_profit, statement.position_profit, statement.commission) == (0, 2_000 * YUAN, 35 * YUAN)
+    assert (statement.balance, statement.margin, statement.available) == (
+        100_019_650_000,
+        70_000 * YUAN,
+        100_019_650_000 - 70_000 * YUAN,
+    )
+
+    exchange.place(other, SELL, 1, 7_030)
+    exchange.place(trader, BUY, 1, 7_030)
+    exchange.place(other, BUY, 1, 7_040, offset=CLOSE)
+    exchange.place(trader, SELL, 1, 7_040, offset=CLOSE)  # SHFE: history alone
+    figures = account_figures(account)
+    assert figures.close_profit == 1_000 * YUAN
+    assert figures.position_profit == 1_500 * YUAN
+    side = position_figures(account.positions["SHFE.cu2701"]).long
+    assert (side.volume_today, side.volume_his) == (1, 1)
+    assert side.position_cost_ticks == 7_020 + 7_030
+    assert side.open_cost_ticks == 7_000 + 7_030
+    assert figures.commission == 2 * 175_000
+    assert figures.balance == 100_019_650_000 + 2_500 * YUAN - 350_000
 
 
 def test_index_future_with_margin_by_money_and_a_dear_close_today() -> None:
