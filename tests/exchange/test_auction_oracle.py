@@ -10,16 +10,15 @@ from node.exchange import rejects
 from node.exchange.types import AuctionRule, CancelReason, OrderState, SelfTrade, TimeCondition
 from tests.exchange.model.auction import Candidate, Interest, auction_price
 from tests.exchange.model.book import Ended, Entry, Trade
-from tests.exchange.model.venues import USERS, MachineVenue, ModelVenue, Venue
+from tests.exchange.model.venues import MachineVenue, ModelVenue, Venue
 from tests.exchange.test_against_the_model import (
     BUY,
-    MODIFICATIONS,
     SELL,
-    Cancel,
-    CancelAll,
+    SHRINKING,
+    STEPS,
     Step,
     ToggleAuction,
-    entries,
+    random_step,
     same_books,
     step_both,
 )
@@ -167,15 +166,11 @@ def test_no_user_crosses_its_own_order_in_an_auction(venue: Venue, mode: SelfTra
     )
 
 
-AUCTION_STEPS = st.lists(
-    entries(auction=True) | entries(auction=True) | entries(auction=True) | MODIFICATIONS
-    | st.builds(Cancel, st.integers(0, 63)) | st.builds(CancelAll, st.integers(0, USERS - 1), st.just(0)),
-    max_size=25,
-)  # fmt: skip
-CONTINUOUS_STEPS = st.lists(entries() | MODIFICATIONS | st.builds(Cancel, st.integers(0, 63)), max_size=10)
+AUCTION_STEPS = st.lists(st.builds(random_step, SHRINKING, auction=st.just(True)), min_size=10, max_size=25)
+CONTINUOUS_STEPS = st.lists(STEPS, max_size=10)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     rule=st.sampled_from(AuctionRule),
     before=CONTINUOUS_STEPS,
