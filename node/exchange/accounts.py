@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from node.exchange import flows, rejects
+from node.exchange import flows, monitor, rejects
 from node.exchange.commands import (
     BindAccount,
     CloseAccount,
@@ -222,6 +222,7 @@ def _moved(
 ) -> None:
     moved = FundsMoved(account.account_id, int(kind), amount, balance, bank, remark)
     flows.keep(account, state.index, state.time_ns, moved)
+    monitor.touch(state, account)
     events.append(moved)
 
 

@@ -24,8 +24,8 @@ class Account:
         "account_id",
         "account_name",
         "account_type",
-        "alerted_ns",
         "allow_close",
+        "assessed_round",
         "client_orders",
         "close_profit",
         "closed",
@@ -39,6 +39,7 @@ class Account:
         "freeze_reason",
         "frozen_fee",
         "frozen_margin",
+        "liquidating",
         "live",
         "margin",
         "order_turnover_max",
@@ -71,7 +72,8 @@ class Account:
         self.order_volume_max = 0  # lots
         self.position_limits: dict[str, int] = {}  # instrument_id -> lots per side
         self.risk_level = int(RiskLevel.NORMAL)  # as last assessed by the monitor
-        self.alerted_ns = 0
+        self.assessed_round = 0  # of the monitor, the last that looked at it
+        self.liquidating = False  # a forced liquidation runs: it may not open
         self.conditionals: dict[int, Conditional] = {}  # pending and newest ended ones
         self.statements: deque[bytes] = deque()  # encoded AccountSettled, oldest first
         self.flows: deque[bytes] = deque()  # encoded FundsMoved with their log index and time, oldest first

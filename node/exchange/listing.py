@@ -6,7 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from node.exchange import auction, clearing, rejects, sessions
+from node.exchange import auction, clearing, monitor, rejects, sessions, triggers
 from node.exchange.commands import DelistInstrument, ListInstrument, ModifyInstrument, SetInstrumentStatus, Terms
 from node.exchange.events import Event, InstrumentListed, InstrumentModified, InstrumentStatusChanged
 from node.exchange.instruments import Instrument, Venue, price_limits, terms_fault
@@ -35,7 +35,6 @@ AUCTION_ORDER: Final = int(Phase.AUCTION_ORDER)
 AUCTION_NO_CANCEL: Final = int(Phase.AUCTION_NO_CANCEL)
 AUCTION_MATCH: Final = int(Phase.AUCTION_MATCH)
 HOLDERS_NAMED_MAX: Final = 5  # accounts that a refusal names; it counts the others
-NEVER_ASSESSED: Final = -1  # no day's volume: the risk monitor looks at the holders again
 
 
 def list_instrument(state: State, command: ListInstrument, raw: bytes, events: list[Event]) -> None:
@@ -114,6 +113,7 @@ def delist_instrument(state: State, command: DelistInstrument, raw: bytes, event
     free_code(state, instrument)
     events.append(InstrumentStatusChanged(instrument.instrument_id, DELISTED, ""))
     sessions.refresh(state, instrument, events)
+    triggers.cancel_of_instrument(state, instrument, events)
 
 
 def holders(instrument: Instrument) -> list[str]:
@@ -307,7 +307,7 @@ def _follow_terms(state: State, instrument: Instrument, events: list[Event]) -> 
             state.matcher.cancel(order, NO_LONGER_RESERVED, state.time_ns, events)
             free += held
         available[account.account_id] = free
-    instrument.assessed_volume = NEVER_ASSESSED
+    monitor.touch_holders(state, instrument)
 
 
 def _resting(instrument: Instrument) -> list[Order]:

@@ -317,6 +317,8 @@ def check_opening(
         if best is not None and best.price_ticks > price_ticks:
             margin_there, fee_there = clearing.opening_reserve(instrument, direction, best.price_ticks, volume)
             needed = margin_there + fee_there
+    if account.liquidating:
+        raise Refused(rejects.RISK_RATIO_TOO_HIGH, f"{account.account_id} is being liquidated: closing only")
     balance = account.balance()
     if account.margin and account.margin * 100 >= balance * parameters.critical_percent:
         raise Refused(

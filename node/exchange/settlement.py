@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from node.exchange import auction, rejects, sessions
+from node.exchange import auction, rejects, sessions, triggers
 from node.exchange.commands import (
     AdvanceClock,
     Command,
@@ -368,6 +368,7 @@ def _open_next_day(state: State, running: Running, events: list[Event]) -> None:
     for instrument in running.instruments:
         if instrument.status == EXPIRED:
             instrument.open_interest = 0
+            triggers.cancel_of_instrument(state, instrument, events)
     next_day = sessions.next_trading_day(state)
     result = DaySettled(
         running.trading_day,

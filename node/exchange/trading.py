@@ -19,6 +19,7 @@ from node.exchange.types import DETAIL_MAX, REQUESTS_MAX, TEXT_MAX, CancelReason
 
 OPEN: Final = 0
 CLIENT: Final = int(OrderSource.CLIENT)
+LIQUIDATION: Final = int(OrderSource.LIQUIDATION)
 BY_CLIENT: Final = int(CancelReason.BY_CLIENT)
 CONTINUOUS: Final = int(Phase.CONTINUOUS)
 REJECT: Final = int(SelfTrade.REJECT)
@@ -121,6 +122,8 @@ def live_order(account: Account, order_id: int, client_order_id: str, finished: 
         order_id = _order_id(account, order_id, client_order_id)
     order = account.live.get(order_id)
     if order is not None:
+        if order.source == LIQUIDATION:
+            raise Refused(finished, f"{named} belongs to a forced liquidation")
         return order
     if account.closed:
         raise Refused(rejects.ACCOUNT_CLOSED, f"account_id {account.account_id} is closed")
@@ -195,7 +198,8 @@ def _cancel_all(state: State, account: Account, command: CancelAll, events: list
     if account.closed:
         raise Refused(rejects.ACCOUNT_CLOSED, f"account_id {account.account_id} is closed")
     instrument = state.instrument(command.instrument_id) if command.instrument_id else None
-    live = [o for o in account.live.values() if instrument is None or o.instrument is instrument]
+    own = [o for o in account.live.values() if o.source != LIQUIDATION]
+    live = [o for o in own if instrument is None or o.instrument is instrument]
     free = [o for o in live if risk.takes_cancels(o.instrument)]
     if live and not free:
         raise Refused(rejects.CANCEL_NOT_ALLOWED, f"none of {len(live)} orders: their auction is about to match")
