@@ -6,7 +6,7 @@ bug or a damaged log, and the node stops with it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -19,6 +19,7 @@ from node.exchange import (
     monitor,
     sessions,
     settlement,
+    snapshot,
     timers,
     trading,
     triggers,
@@ -63,11 +64,14 @@ class Machine(State):
         self.time_ns = time_ns
         handlers = HANDLERS
         moved = self.matcher.moved
+        settlements = self.settlements
         results: list[list[Event]] = []
         for raw in commands:
             events: list[Event] = []
             command = decode_command(raw)
             try:
+                if settlements.running is not None:
+                    settlement.check_halted(self, command)
                 handlers[type(command)](self, command, raw, events)
             except Refused as refused:
                 assert not events, "a refused command must not have happened"
@@ -89,3 +93,14 @@ class Machine(State):
     def digest(self) -> bytes:
         """The chained state hash: h[n] = H(h[n-1], entry, events), 32 bytes."""
         return self._digest
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The whole state in chunks of bounded size; nothing may be applied before the last one (`snapshot`)."""
+        return snapshot.take(self)
+
+    @classmethod
+    def restore(cls, chunks: Iterable[bytes]) -> Machine:
+        """The machine whose `snapshot` this is. Raises SnapshotError, and then there is none."""
+        machine = cls()
+        snapshot.restore(machine, chunks)
+        return machine

@@ -15,8 +15,8 @@ import node.exchange
 SOURCES = sorted(Path(node.exchange.__file__).parent.glob("*.py"))
 FORBIDDEN_NAMES = {"float", "set", "frozenset", "hash", "id", "open", "print", "input", "round"}
 ALLOWED_MODULES = {
-    "__future__", "bisect", "collections", "collections.abc", "enum", "hashlib", "math", "msgspec", "sortedcontainers",
-    "typing", "zlib",
+    "__future__", "bisect", "collections", "collections.abc", "enum", "hashlib", "itertools", "math", "msgspec",
+    "operator", "sortedcontainers", "typing", "zlib",
 }  # fmt: skip
 
 
