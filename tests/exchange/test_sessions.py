@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from node.exchange import commands, rejects, sessions, timers
 from node.exchange.events import (
@@ -383,3 +385,43 @@ def test_the_last_hour_is_measured_from_its_beginning() -> None:
     exchange.at("2027-01-04 15:00")
     exchange.settle()
     assert instrument.pre_settlement_ticks == 7_025  # (7100 + 3 * 7000) / 4: the nine lots of before do not count
+
+
+quarters = st.integers(0, 95)  # of an hour, in a day of a calendar
+
+
+@st.composite
+def definitions(draw: st.DrawFn) -> commands.SetCalendar:
+    cuts = sorted(draw(st.lists(quarters, min_size=2, max_size=16, unique=True)))
+    spans = zip(cuts[::2], cuts[1::2], strict=False)
+    day = [(a * 900, b * 900, draw(st.integers(0, int(Phase.BREAK)))) for a, b in spans]
+    return commands.SetCalendar("SHFE.night", "SHFE", day=day)
+
+
+@given(definitions(), st.lists(st.integers(1, 24 * 60), max_size=12))
+def test_when_the_clock_is_advanced_changes_nothing_in_what_happens(
+    calendar: commands.SetCalendar, minutes: list[int]
+) -> None:
+    """Punctually, late, or once in the evening: the same phases in the same order, and the same phase in between."""
+
+    def day() -> Driver:
+        driver = Driver()
+        driver.do(calendar, time_ns=local("2027-01-04 00:00"))
+        driver.do(copper(calendar="SHFE.night"))
+        driver.do(commands.AdvanceClock())
+        return driver
+
+    often, once = day(), day()
+    assert often.machine.trading_day == 20270104
+    events = []
+    for minute in sorted(minutes):
+        now = local("2027-01-04 00:00") + minute * 60 * 10**9
+        if now > often.machine.time_ns:
+            events += often.do(commands.AdvanceClock(), time_ns=now)[1:]
+            assert often.machine.instruments[CU].phase == often.machine.calendars["SHFE.night"].phase_at(20270104, now)
+    evening = local("2027-01-05 00:01")
+    events += often.do(commands.AdvanceClock(), time_ns=evening)[1:]
+    assert once.do(commands.AdvanceClock(), time_ns=evening)[1:] == events
+    timetable = once.machine.calendars["SHFE.night"].timetable(20270104)
+    entered = [phase for moment_ns, phase in timetable if moment_ns > local("2027-01-04 00:00")]
+    assert [e.phase for e in events if isinstance(e, SessionChanged)] == entered
