@@ -241,7 +241,7 @@ def check_volume(instrument: Instrument, account: Account, volume: int, price_ty
     """
     terms = instrument.terms
     least, most = terms.volume_min, terms.volume_max
-    if price_type != LIMIT and terms.market_volume_max and terms.market_volume_max < most:
+    if price_type != LIMIT and terms.market_volume_max:
         most = terms.market_volume_max
     if source == LIQUIDATION:
         least = 1

@@ -6,8 +6,9 @@ import pytest
 
 from node.exchange import commands, rejects
 from node.exchange.events import CommandRejected, RequestRepeated
-from node.exchange.types import REQUEST_MEMORY_NS, OrderState
+from node.exchange.types import REQUEST_MEMORY_NS, CancelReason, OrderState
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
+from tests.exchange.fingerprint import refused
 
 
 @pytest.fixture
@@ -121,3 +122,126 @@ def test_profit_of_the_day_cannot_be_withdrawn(exchange: Driver) -> None:
     account = exchange.machine.accounts[trader]
     assert account.position_profit() == 5_000 * YUAN
     assert account.withdrawable() == account.available() - 5_000 * YUAN
+
+
+# Cancels and modifications: by client id, and at most once
+
+
+def test_an_order_is_cancelled_and_modified_by_its_client_id(exchange: Driver) -> None:
+    trader, stranger = exchange.account(), exchange.account()
+    number = exchange.order_id(exchange.place(trader, BUY, 2, 6_990, client_order_id="a"))
+    for command in (commands.CancelOrder(stranger, 0, "a"), commands.CancelOrder(trader, 0, "b")):
+        assert "client_order_id" in refused(exchange, command, rejects.ORDER_NOT_FOUND)
+    exchange.do(commands.ModifyOrder(trader, 0, 6_980, client_order_id="a"))
+    assert exchange.machine.orders[number].price_ticks == 6_980
+    exchange.do(commands.CancelOrder(trader, 0, "a"))
+    assert exchange.machine.orders[number].state == OrderState.CANCELLED
+    refused(exchange, commands.CancelOrder(trader, 0, "a"), rejects.ORDER_NOT_CANCELLABLE)
+    refused(exchange, commands.ModifyOrder(trader, 0, 6_980, client_order_id="a"), rejects.ORDER_NOT_MODIFIABLE)
+
+
+def test_a_cancel_that_names_nothing_or_two_orders_is_refused(exchange: Driver) -> None:
+    trader = exchange.account()
+    one = exchange.order_id(exchange.place(trader, BUY, 1, 6_990, client_order_id="a"))
+    exchange.place(trader, BUY, 1, 6_990, client_order_id="b")
+    refused(exchange, commands.CancelOrder(trader, 0), rejects.ORDER_NOT_FOUND)
+    detail = refused(exchange, commands.CancelOrder(trader, one, "b"), rejects.BAD_ORDER_PARAMETERS)
+    assert f"'b' is not that of order_id {one}" in detail
+    exchange.do(commands.CancelOrder(trader, one, "a"))
+    assert not exchange.machine.orders[one].alive
+
+
+def test_the_id_of_a_refused_order_names_no_order(exchange: Driver) -> None:
+    trader = exchange.account(1)
+    exchange.place(trader, BUY, 1, 7_000, client_order_id="a")
+    refused(exchange, commands.CancelOrder(trader, 0, "a"), rejects.ORDER_NOT_FOUND)
+
+
+def test_a_live_order_is_found_by_its_client_id_however_many_ids_came_later(
+    exchange: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("node.exchange.requests.REQUESTS_KEPT", 1)
+    trader = exchange.account()
+    number = exchange.order_id(exchange.place(trader, BUY, 1, 6_990, client_order_id="a"))
+    later = exchange.machine.time_ns + REQUEST_MEMORY_NS + 10**6
+    exchange.do(commands.PlaceOrder(trader, "SHFE.cu2701", BUY, 0, 1, 0, 6_990, client_order_id="b"), time_ns=later)
+    assert exchange.machine.accounts[trader].client_orders.get("a") is None
+    exchange.do(commands.CancelOrder(trader, 0, "a"))
+    assert not exchange.machine.orders[number].alive
+
+
+def test_a_repeated_cancel_answers_its_first_result(exchange: Driver) -> None:
+    trader = exchange.account()
+    number = exchange.order_id(exchange.place(trader, BUY, 2, 6_990))
+    command = commands.CancelOrder(trader, number, request_id="r")
+    exchange.do(command)
+    first_index = exchange.machine.index
+    (again,) = exchange.do(command)
+    assert isinstance(again, RequestRepeated)
+    assert (again.first_index, again.code, again.order_id, again.state) == (first_index, 0, number, 3)
+    assert again.cancel_reason == CancelReason.BY_CLIENT
+    other = commands.CancelOrder(trader, number + 1, request_id="r")
+    refused(exchange, other, rejects.REQUEST_ID_REUSED)
+
+
+def test_a_repeated_modification_changes_nothing_again(exchange: Driver) -> None:
+    """Without the id the second one would be refused: neither price nor volume changes."""
+    maker, trader = exchange.account(), exchange.account()
+    exchange.place(maker, SELL, 1, 7_000)
+    number = exchange.order_id(exchange.place(trader, BUY, 3, 6_990))
+    command = commands.ModifyOrder(trader, number, 7_000, request_id="m")
+    assert exchange.do(command)[0].price_ticks == 7_000
+    exchange.do(commands.ModifyOrder(trader, number, 6_980))
+    (again,) = exchange.do(command)
+    assert isinstance(again, RequestRepeated)
+    assert (again.order_id, again.filled_volume, again.trade_count, again.first_trade_id) == (number, 1, 1, 1)
+    assert exchange.machine.orders[number].price_ticks == 6_980
+
+
+def test_a_repeated_cancel_all_spares_what_was_placed_since(exchange: Driver) -> None:
+    trader = exchange.account()
+    exchange.place(trader, BUY, 1, 6_990)
+    command = commands.CancelAll(trader, request_id="all")
+    assert exchange.do(command)[0].count == 1
+    since = exchange.order_id(exchange.place(trader, BUY, 1, 6_990))
+    assert isinstance(exchange.do(command)[0], RequestRepeated)
+    assert exchange.machine.orders[since].alive
+
+
+def test_a_refused_cancel_is_remembered_with_its_reason(exchange: Driver) -> None:
+    trader = exchange.account()
+    for command in (
+        commands.CancelOrder(trader, 1, request_id="c"),
+        commands.ModifyOrder(trader, 1, 7_000, request_id="m"),
+    ):
+        refused(exchange, command, rejects.ORDER_NOT_FOUND)
+    exchange.place(trader, BUY, 1, 6_990)
+    for command in (
+        commands.CancelOrder(trader, 1, request_id="c"),
+        commands.ModifyOrder(trader, 1, 7_000, request_id="m"),
+    ):
+        (again,) = exchange.do(command)
+        assert isinstance(again, RequestRepeated)
+        assert again.code == rejects.ORDER_NOT_FOUND.code
+    assert exchange.machine.orders[1].alive
+
+
+def test_an_id_that_is_too_long_is_refused_as_a_wrong_parameter_of_the_order(exchange: Driver) -> None:
+    trader = exchange.account()
+    number = exchange.order_id(exchange.place(trader, BUY, 1, 6_990))
+    for command in (
+        commands.CancelOrder(trader, number, request_id="x" * 65),
+        commands.ModifyOrder(trader, number, 7_000, request_id="x" * 65),
+        commands.CancelAll(trader, request_id="x" * 65),
+    ):
+        assert "request_id" in refused(exchange, command, rejects.BAD_ORDER_PARAMETERS)
+    assert len(exchange.machine.accounts[trader].requests) == 0
+
+
+def test_requests_without_an_id_are_not_remembered(exchange: Driver) -> None:
+    trader = exchange.account()
+    number = exchange.order_id(exchange.place(trader, BUY, 1, 6_990))
+    exchange.do(commands.ModifyOrder(trader, number, 6_980))
+    exchange.do(commands.CancelOrder(trader, number))
+    exchange.do(commands.CancelAll(trader))
+    assert len(exchange.machine.accounts[trader].requests) == 0
