@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from node.exchange.book import Book
 from node.exchange.calendar import is_day
 from node.exchange.commands import Terms
+from node.exchange.texts import LABEL_RULE, is_label
 from node.exchange.types import (
     AMOUNT_PER_LOT_MAX,
     BALANCE_UNITS_MAX,
@@ -198,10 +199,9 @@ def terms_fault(terms: Terms) -> str:
         return f"instrument_id {terms.instrument_id!a} is not EXCHANGE.code"
     if not (code.isascii() and code.isalnum() and len(code) <= 32):
         return f"instrument_id {terms.instrument_id!a}: the code must be 1 to 32 letters and digits"
-    if not 1 <= len(terms.name) <= TEXT_MAX:
-        return f"name {terms.name!a} must have 1 to {TEXT_MAX} characters"
-    if not 1 <= len(terms.product) <= TEXT_MAX:
-        return f"product {terms.product!a} must have 1 to {TEXT_MAX} characters"
+    for field, text in (("name", terms.name), ("product", terms.product)):
+        if not is_label(text):
+            return f"{field} {text!a} must be 1 to {TEXT_MAX} characters{LABEL_RULE}"
     bounds = (
         ("volume_multiple", terms.volume_multiple, 1, TICK_VALUE_MAX),
         ("tick_units", terms.tick_units, 1, TICK_VALUE_MAX),

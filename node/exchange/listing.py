@@ -272,8 +272,8 @@ def _change_identity(state: State, instrument: Instrument, terms: Terms, prices:
 def _follow_terms(state: State, instrument: Instrument, events: list[Event]) -> None:
     """Let orders, margins and reservations follow the terms that an instrument has now.
 
-    Orders outside the price limits end. Then margins move. Then reservations: what shrinks gives back first; what
-    grows takes from what is available, older orders first, and an opening order that it does not cover ends.
+    Orders outside the price limits end. Then margins move. Then reservations: those that shrink give back; those that
+    grow are made anew, the oldest first, and an opening order that what is available does not cover ends.
     """
     lower, upper = instrument.lower_limit_ticks, instrument.upper_limit_ticks
     staying = []
@@ -292,21 +292,21 @@ def _follow_terms(state: State, instrument: Instrument, events: list[Event]) -> 
             growing.append(order)
         else:
             clearing.set_reservation(order, margin, fee)
-    available: dict[str, int] = {}  # of each account, once: it is O(positions)
+    free: dict[str, int] = {}  # by account: what is available without these orders; once, for it is O(positions)
     for order in growing:
         account = order.account
-        free = available.get(account.account_id)
-        if free is None:
-            free = account.available()
+        before = free.get(account.account_id)
+        if before is None:
+            before = account.available()
+        free[account.account_id] = before + order.frozen_margin + order.frozen_fee
+    for order in growing:
         margin, fee = clearing.reservation(order)
-        held = order.frozen_margin + order.frozen_fee
-        if margin + fee - held <= free:
+        account_id = order.account.account_id
+        if margin + fee <= free[account_id]:
+            free[account_id] -= margin + fee
             clearing.set_reservation(order, margin, fee)
-            free -= margin + fee - held
         else:
             state.matcher.cancel(order, NO_LONGER_RESERVED, state.time_ns, events)
-            free += held
-        available[account.account_id] = free
     monitor.touch_holders(state, instrument)
 
 
