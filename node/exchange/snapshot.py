@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from node.exchange.machine import Machine
 
 BLOCK: Final = 256  # items of a row that carries a part of a list: ids, short pairs
+TEXTS_BLOCK: Final = 32  # the same where an item may be a kilobyte
 Rows = Iterator[Row]
 
 
@@ -81,10 +82,10 @@ class Summary(msgspec.Struct, frozen=True):
     seal: bytes  # the running hash over all of it, 16 bytes: equal states have equal seals
 
 
-def _blocks(items: Iterable[Any]) -> Iterator[list[Any]]:
-    """The items in lists of at most `BLOCK`; no list without items."""
+def _blocks(items: Iterable[Any], size: int = BLOCK) -> Iterator[list[Any]]:
+    """The items in lists of at most `size`; no list without items."""
     rest = iter(items)
-    while block := list(islice(rest, BLOCK)):
+    while block := list(islice(rest, size)):
         yield block
 
 
@@ -282,7 +283,7 @@ def _load_position_limits(machine: Machine, row: list[Any]) -> None:
 
 def _statement_rows(machine: Machine) -> Rows:
     for account in machine.accounts.values():
-        for block in _blocks(account.statements):
+        for block in _blocks(account.statements, TEXTS_BLOCK):
             yield account.account_id, block
 
 
@@ -293,7 +294,7 @@ def _load_statements(machine: Machine, row: list[Any]) -> None:
 
 def _flow_rows(machine: Machine) -> Rows:
     for account in machine.accounts.values():
-        for block in _blocks(account.flows):
+        for block in _blocks(account.flows, TEXTS_BLOCK):
             yield account.account_id, block
 
 
