@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.exchange import commands, rejects, sessions, timers
+from node.exchange import commands, rejects, sessions
 from node.exchange.events import (
     AuctionIndicated,
     AuctionMatched,
@@ -44,7 +44,7 @@ class Exchange(Driver):
 
     def at(self, text: str) -> list[Event]:
         """The clock is advanced at this moment, as the leader does when it is due."""
-        assert 0 < timers.due_ns(self.machine) <= local(text)
+        assert 0 < sessions.due_ns(self.machine) <= local(text)
         answer, *effects = self.do(commands.AdvanceClock(), time_ns=local(text))
         assert answer == ClockAdvanced(self.machine.trading_day)
         return effects
@@ -54,7 +54,7 @@ class Exchange(Driver):
 
     def quiet_until(self, text: str) -> None:
         """Nothing is due before this moment, and something is at it."""
-        assert timers.due_ns(self.machine) == local(text)
+        assert sessions.due_ns(self.machine) == local(text)
 
     def force(self, target: str, phase: Phase) -> list[Event]:
         return self.do(commands.SetSession(target, int(phase)))
@@ -76,7 +76,7 @@ def test_nothing_of_a_calendar_trades_before_the_first_trading_day_is_open() -> 
     assert exchange.machine.trading_day == 0
     assert exchange.machine.instruments[CU].phase == Phase.CLOSED
     assert exchange.machine.instruments["SHFE.al2701"].phase == Phase.CONTINUOUS  # around the clock
-    assert 0 < timers.due_ns(exchange.machine) <= exchange.machine.time_ns
+    assert 0 < sessions.due_ns(exchange.machine) <= exchange.machine.time_ns
     assert exchange.do(commands.AdvanceClock()) == [
         ClockAdvanced(20270104), SessionChanged("SHFE.night", "SHFE", Phase.CONTINUOUS, 20270104),
     ]  # fmt: skip
@@ -119,7 +119,7 @@ def test_a_whole_day_of_the_index_future() -> None:
     assert exchange.at("2027-01-04 14:00") == []  # the last hour begins
     exchange.quiet_until("2027-01-04 15:00")
     assert changes(exchange.at("2027-01-04 15:00")) == [("CFFEX.index", Phase.CLOSED)]
-    assert timers.due_ns(exchange.machine) == 0  # until the day is settled
+    assert sessions.due_ns(exchange.machine) == 0  # until the day is settled
     exchange.settle()
     assert exchange.machine.trading_day == 20270105
     exchange.quiet_until("2027-01-05 03:00")
@@ -154,7 +154,7 @@ def test_no_night_before_a_holiday() -> None:
 def test_the_night_does_not_open_before_the_day_is_settled() -> None:
     exchange = Exchange("2027-01-04 14:59")
     exchange.at("2027-01-04 15:00")
-    assert timers.due_ns(exchange.machine) == 0
+    assert sessions.due_ns(exchange.machine) == 0
     late = exchange.do(commands.AdvanceClock(), time_ns=local("2027-01-04 21:30"))
     assert late == [ClockAdvanced(20270104)]
     assert exchange.phase(CU) == Phase.CLOSED
@@ -213,7 +213,7 @@ def test_much_to_catch_up_is_cut_into_commands(monkeypatch: pytest.MonkeyPatch) 
     events = whole.at("2027-01-04 15:30")
     monkeypatch.setattr(sessions, "CHANGES_PER_COMMAND", 0)
     pieces = []
-    while 0 < timers.due_ns(cut.machine) <= local("2027-01-04 15:30"):
+    while 0 < sessions.due_ns(cut.machine) <= local("2027-01-04 15:30"):
         pieces.append(cut.do(commands.AdvanceClock(), time_ns=local("2027-01-04 15:30") + len(pieces))[1:])
     assert len(pieces) == 16  # one moment each: 8 of SHFE, 6 of CFFEX, and the last hour of both
     assert [event for piece in pieces for event in piece] == events
@@ -221,9 +221,9 @@ def test_much_to_catch_up_is_cut_into_commands(monkeypatch: pytest.MonkeyPatch) 
 
 def test_an_advance_with_nothing_due_changes_nothing() -> None:
     exchange = Exchange("2027-01-04 10:00")
-    due = timers.due_ns(exchange.machine)
+    due = sessions.due_ns(exchange.machine)
     assert exchange.do(commands.AdvanceClock()) == [ClockAdvanced(20270104)]
-    assert timers.due_ns(exchange.machine) == due
+    assert sessions.due_ns(exchange.machine) == due
 
 
 ALLOWED: list[tuple[Phase, bool, bool, bool]] = [  # phase, orders, modifications, cancels
