@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from node.exchange import codec, commands, invariants
+from node.exchange import codec, commands, invariants, timers
 from node.exchange.events import CommandRejected, Event, OrderAccepted, TradeExecuted
 from node.exchange.machine import Machine
 
@@ -115,6 +115,18 @@ class Driver:
         """Open the first trading day; returns it (YYYYMMDD)."""
         self.do(commands.AdvanceClock(), time_ns=time_ns)
         return self.machine.trading_day
+
+    def let_pass(self, seconds: float = 0) -> list[Event]:
+        """Let log time pass: one AdvanceClock at each moment that the state waits for. It may not wait for ever."""
+        until_ns = self.machine.time_ns + 1_000 + int(seconds * 10**9)
+        events: list[Event] = []
+        for _ in range(10_000):
+            due_ns = timers.due_ns(self.machine)
+            moment_ns = max(due_ns, self.machine.time_ns + 1)
+            if due_ns == 0 or moment_ns > until_ns:
+                return events
+            events += self.do(commands.AdvanceClock(), time_ns=moment_ns)
+        raise AssertionError("the state is due at once for ever")
 
     def settle(self, prices: dict[str, int] | None = None) -> list[Event]:
         """Settle the open day, at these prices where given; all events until the next day is open."""
