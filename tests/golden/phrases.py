@@ -35,6 +35,12 @@ from node.exchange.types import (
 )
 from tests.golden.numbers import shown, shown_day, shown_time
 
+OFFSET_WORDS = {
+    int(Offset.OPEN): "open",
+    int(Offset.CLOSE): "close",
+    int(Offset.CLOSETODAY): "close-today",
+    int(Offset.CLOSEYESTERDAY): "close-yesterday",
+}
 # A kind of event that a step may leave out as a whole: if one of its phrases stands there, all must.
 OPTIONAL = (e.AuctionIndicated, e.InstrumentSettled, e.AccountSettled)
 
@@ -67,7 +73,7 @@ def money(units: int) -> str:
 
 
 def ordered(direction: int, offset: int) -> str:
-    return f"{'buy' if direction > 0 else 'sell'} {Offset(offset).name.lower()}"
+    return f"{'buy' if direction > 0 else 'sell'} {OFFSET_WORDS[offset]}"
 
 
 class Teller:

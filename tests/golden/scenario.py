@@ -33,7 +33,6 @@ from node.exchange.types import (
     ConditionType,
     FreezeKind,
     InstrumentStatus,
-    Offset,
     OrderState,
     Phase,
     PriceType,
@@ -55,14 +54,14 @@ from tests.golden.numbers import (
     shown_day,
     whole,
 )
-from tests.golden.phrases import OPTIONAL, Teller, Viewpoint
+from tests.golden.phrases import OFFSET_WORDS, OPTIONAL, Teller, Viewpoint
 from tests.golden.terms import calendar_command, instrument_terms, list_command, pairs, risk_command
 
 STEP_NS = 1_000  # log time between two entries, if the scenario says nothing
 CLOCKS_MAX = 2_000  # AdvanceClocks of one line: more than any session of a few days needs
 TIME = r"(\d{4}-\d\d-\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)"
 NAME = r"[a-z][a-z0-9_]*(?:/\d+)?"
-OFFSETS = {offset.name.lower().replace("close", "close-").rstrip("-"): int(offset) for offset in Offset}
+OFFSETS = {word: offset for offset, word in OFFSET_WORDS.items()}
 
 
 class Line(NamedTuple):
@@ -217,11 +216,20 @@ class Scenario:
         return results
 
     def _replay(self) -> None:
-        """The same log makes the same state once more; so does its snapshot."""
+        """The same log makes the same state again: from the beginning, and from a snapshot in its middle."""
         second = Machine()
-        for index, time_ns, raw in self.log:
+        third: Machine | None = None
+        for position, (index, time_ns, raw) in enumerate(self.log):
+            if position == len(self.log) // 2:
+                third = Machine.restore(second.snapshot())
             second.apply(index, time_ns, raw)
-        assert second.digest() == self.machine.digest(), "a replay of the log has another digest"
+            if third is not None:
+                third.apply(index, time_ns, raw)
+        whole = b"".join(self.machine.snapshot())
+        for name, machine in (("a replay of the log", second), ("a snapshot and the rest of the log", third)):
+            assert machine is not None
+            assert machine.digest() == self.machine.digest(), f"{name}: another digest"
+            assert b"".join(machine.snapshot()) == whole, f"{name}: another state"
 
     # Expectations
 
