@@ -9,6 +9,7 @@ import pytest
 
 from node.config import Address, load_config
 from node.errors import ConfigError
+from node.exchange.commands import ListInstrument
 from node.exchange.instruments import price_limits
 
 CHECKOUT_CONFIG = Path(__file__).parents[2] / "cluster.toml"
@@ -365,8 +366,8 @@ HERE = "instruments[0] (SHFE.cu2701)."
         ({"volume_min": "0"}, "instruments[0].volume_min = 0: must be >= 1"),
         ({"volume_max": "1000001"}, "instruments[0].volume_max = 1000001: must be <= 1000000"),
         ({"volume_multiple": "0"}, "instruments[0].volume_multiple = 0: must be >= 1"),
-        ({"product": '"xx"', "margin_long_amount": None}, f"{HERE}margin_long_rate = (missing): say what a long lot costs"),
-        ({"product": '"xx"', "margin_short_amount": None}, f"{HERE}margin_short_rate = (missing): say what a short lot costs"),
+        ({"product": '"xx"', "margin_long_amount": None}, "margin_long_rate = (missing): say what a long lot costs"),
+        ({"product": '"xx"', "margin_short_amount": None}, "margin_short_rate = (missing): say what a short lot costs"),
         ({"margin_long_rate": "1.2"}, f"{HERE}margin_long_rate = 1.2: must be between 0 and 1"),
         ({"margin_long_rate": "-0.1"}, f"{HERE}margin_long_rate = -0.1: must be between 0 and 1"),
         ({"open_rate": "0.0000230001234"}, f"{HERE}open_rate = 0.0000230001234: has more than 9 decimals"),
@@ -411,3 +412,67 @@ def test_a_limit_rate_is_rounded_inwards_to_the_tick(listed):
 def test_a_margin_of_rate_and_amount_keeps_both(listed):
     terms = listed(margin_long_rate="0.05", margin_rule='"sum"')
     assert (terms.margin_long_rate, terms.margin_long_amount, terms.margin_rule) == (50_000_000, 350_000_000, 1)
+
+
+# --- the market -----------------------------------------------------------------------------------------------------
+
+
+def market(write, text: str):
+    return load_config(write(CLUSTER + NODE + text), {}).market_commands()
+
+
+def test_the_local_market_trades_around_the_clock():
+    commands = load_config(CHECKOUT_CONFIG, {}).market_commands()
+    assert [type(command) for command in commands] == [ListInstrument] * 6
+    assert {command.calendar for command in commands} == {""}
+
+
+def test_a_market_begins_with_the_calendars_that_its_instruments_trade_by(write):
+    entries = "".join(
+        f'[[instruments]]\ninstrument_id = "SHFE.{code}"\nproduct = "{code[:2]}"\npre_settlement = 1000\n'
+        f'sessions = "{sessions}"\n'
+        for code, sessions in (
+            ("au2706", "product"),
+            ("cu2706", "SHFE.day"),
+            ("ag2706", "product"),
+            ("zn2706", "always"),
+        )
+    )
+    commands = market(write, "[market]\nholidays = [2027-02-08, 2027-01-01]\n" + entries)
+    assert [c.calendar_id for c in commands[:2]] == ["SHFE.0230", "SHFE.day"]
+    assert [c.instrument_id for c in commands[2:]] == ["SHFE.au2706", "SHFE.cu2706", "SHFE.ag2706", "SHFE.zn2706"]
+    assert all(calendar.holidays == [20270101, 20270208] for calendar in commands[:2])
+
+
+def test_the_days_of_an_instrument_are_dates(listed):
+    terms = listed(listing_day="2026-01-16", expiry_day="2027-01-15")
+    assert (terms.listing_day, terms.expiry_day) == (20260116, 20270115)
+
+
+def test_a_market_order_may_have_a_limit_of_its_own(listed):
+    assert listed(market_volume_max="30").market_volume_max == 30
+
+
+def test_the_rules_of_an_instrument_are_said_by_name(listed):
+    terms = listed(auction_rule='"middle"', settlement_rule='"last_price"', instrument_class='"bond_future"')
+    assert (terms.auction_rule, terms.settlement_rule, terms.instrument_class) == (1, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[market]\nholidays = [20270101]\n", "market.holidays[0] = 20270101: "),
+        ('[market]\nholidays = ["new year"]\n', "market.holidays[0] = 'new year': "),
+        ("[market]\nholiday = []\n", "market.holiday = []: unknown key; did you mean holidays?"),
+        (instrument(expiry_day="20270115"), "instruments[0].expiry_day = 20270115: expected"),
+        (instrument(listing_day="2027-01-15", expiry_day="2027-01-14"), f"{HERE}expiry_day = 2027-01-14: before"),
+        (instrument(market_volume_max="501"), f"{HERE}market_volume_max = 501: must be 0 or volume_min = 1 to"),
+        (instrument(sessions='"CFFEX.index"'), f"{HERE}sessions = 'CFFEX.index': is no calendar of SHFE; use always"),
+        (instrument(product='"xx"', price_tick=None), f"{HERE}price_tick = (missing): the product table has no xx"),
+        (instrument(product='"xx"', volume_multiple=None), f"{HERE}volume_multiple = (missing): the product table"),
+        (instrument(product='"xx"', name=None), f"{HERE}name = (missing): the product table has no xx of SHFE, so say"),
+        (instrument(auction_rule='"best"'), "instruments[0].auction_rule = 'best': "),
+    ],
+)  # fmt: skip
+def test_a_market_that_the_state_would_refuse_is_refused_before(refusal, text, said):
+    assert said in refusal(CLUSTER + NODE + text)
