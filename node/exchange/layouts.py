@@ -89,10 +89,10 @@ INSTRUMENT: Final = Layout(
     stored="version status status_reason phase watched pre_settlement_ticks pre_close_ticks pre_open_interest "
     "settlement_ticks last_ticks open_interest day_volume day_turnover_ticks day_open_ticks day_high_ticks "
     "day_low_ticks hour_volume hour_turnover_ticks auction_price_ticks auction_volume auction_surplus "
-    "assessed_ticks assessed_volume",
+    "assessed_ticks assessed_volume lower_limit_ticks upper_limit_ticks",
     linked="terms venue holders book",
     derived="instrument_id exchange code splits_today tick_value margin_long margin_short open_fee close_fee "
-    "close_today_fee lower_limit_ticks upper_limit_ticks",
+    "close_today_fee",
 )
 CHARGE: Final = Layout(Charge, derived="numerator denominator amount")
 BOOK: Final = Layout(Book, linked="bids asks")

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from node.exchange import auction, rejects, sessions, triggers
+from node.exchange import auction, listing, monitor, rejects, sessions, triggers
 from node.exchange.commands import (
     AdvanceClock,
     Command,
@@ -267,8 +267,13 @@ def _go_on(state: State, running: Running, events: list[Event]) -> None:
     while running.instrument_cursor < len(running.instruments):
         if budget.left <= 0:
             return
+        instrument = running.instruments[running.instrument_cursor]
         budget.left -= 1
-        _end_day(running.instruments[running.instrument_cursor], running.trading_day, events)
+        if instrument.status not in GONE:
+            _end_day(state, instrument, running.trading_day, events)
+            if 0 < instrument.terms.expiry_day <= running.trading_day:
+                budget.left -= len(running.instruments) // 50  # its code may be free for another of them
+                _end_instrument(state, instrument, events)
         running.instrument_cursor += 1
     while running.account_cursor < len(running.accounts):
         if budget.left <= 0:
@@ -280,10 +285,8 @@ def _go_on(state: State, running: Running, events: list[Event]) -> None:
     _open_next_day(state, running, events)
 
 
-def _end_day(instrument: Instrument, trading_day: int, events: list[Event]) -> None:
+def _end_day(state: State, instrument: Instrument, trading_day: int, events: list[Event]) -> None:
     """Give an instrument its settlement price, the next day's limits, and an empty day."""
-    if instrument.status in GONE:
-        return
     ticks = instrument.settlement_ticks
     close = 0
     if instrument.day_volume:
@@ -313,9 +316,15 @@ def _end_day(instrument: Instrument, trading_day: int, events: list[Event]) -> N
     instrument.day_volume = instrument.day_turnover_ticks = 0
     instrument.day_open_ticks = instrument.day_high_ticks = instrument.day_low_ticks = 0
     instrument.hour_volume = instrument.hour_turnover_ticks = 0
-    if 0 < instrument.terms.expiry_day <= trading_day:
-        instrument.status = EXPIRED
-        instrument.status_reason = f"expired on {instrument.terms.expiry_day}"
+    monitor.touch_holders(state, instrument)  # history has the margin of the settlement price, even if that is the last
+
+
+def _end_instrument(state: State, instrument: Instrument, events: list[Event]) -> None:
+    """This was its last day. Its orders and positions end with their accounts' steps."""
+    instrument.status = EXPIRED
+    instrument.status_reason = f"expired on {instrument.terms.expiry_day}"
+    listing.free_code(state, instrument)
+    triggers.cancel_of_instrument(state, instrument, events)
 
 
 def next_limits(instrument: Instrument) -> tuple[int, int]:
@@ -368,7 +377,6 @@ def _open_next_day(state: State, running: Running, events: list[Event]) -> None:
     for instrument in running.instruments:
         if instrument.status == EXPIRED:
             instrument.open_interest = 0
-            triggers.cancel_of_instrument(state, instrument, events)
     next_day = sessions.next_trading_day(state)
     result = DaySettled(
         running.trading_day,

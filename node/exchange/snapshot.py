@@ -48,7 +48,7 @@ from node.exchange.layouts import (
 from node.exchange.liquidation import ORDER_IDS_KEPT, Liquidation, Working
 from node.exchange.monitor import Alert, Announced
 from node.exchange.orders import Order
-from node.exchange.positions import Position
+from node.exchange.positions import Position, ProductMargin
 from node.exchange.requests import Request, Requests
 from node.exchange.risk import RiskParameters
 from node.exchange.triggers import Watch
@@ -218,8 +218,8 @@ def _load_instrument(machine: Machine, row: list[Any]) -> None:
     terms = msgspec.convert(fields, ListInstrument | ModifyInstrument)
     instrument = Instrument(terms, machine.venues[venue])
     INSTRUMENT.fill(instrument, stored)
-    instrument.set_terms(terms)  # the price limits follow from the previous settlement price, which is known now
-    INSTRUMENT.fill(instrument, stored)  # ... and the version has not risen
+    instrument.set_terms(terms)  # what follows from them, which moves the version and the price limits ...
+    INSTRUMENT.fill(instrument, stored)  # ... and a settlement may have capped the limits
     machine.instruments[instrument.instrument_id] = instrument
 
 
@@ -396,12 +396,26 @@ def _order(machine: Machine, row: list[Any]) -> Order:
     account_id, instrument_id, side, *stored = row
     order = ORDER.make(stored)
     order.account = machine.accounts[account_id]
-    position = order.account.positions[instrument_id]
-    order.instrument = position.instrument
+    instrument = machine.instruments[instrument_id]
+    position = order.account.positions.get(instrument_id)
+    if position is None:  # a settlement has dropped it, empty: only a finished order still refers to it
+        assert not order.alive, (order.order_id, instrument_id)
+        position = Position(instrument, ProductMargin(instrument.terms.margin_rule))
+        order.account.positions[instrument_id] = position  # for the next such order; `_drop_emptied` takes it out
+    order.instrument = instrument
     order.position = position
     order.side = position.side(side)
     order.level = order.before = order.after = None
     return order
+
+
+def _drop_emptied(machine: Machine) -> None:
+    """Take out the positions that finished orders alone refer to: no product of the account counts their margin."""
+    for account in machine.accounts.values():
+        for instrument_id, position in list(account.positions.items()):
+            terms = position.instrument.terms
+            if account.products.get(f"{position.instrument.exchange}.{terms.product}") is not position.product:
+                del account.positions[instrument_id]
 
 
 def _finished_rows(machine: Machine) -> Rows:
@@ -867,6 +881,7 @@ def restore(machine: Machine, chunks: Iterable[bytes]) -> Summary:
     """
     assert machine.index == 0, "a snapshot is restored into a fresh machine"
     summary = _read(chunks, machine)
+    _drop_emptied(machine)
     try:
         invariants.check(machine)
     except invariants.InvariantError as error:

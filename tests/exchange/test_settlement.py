@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from node.exchange import commands, mark_to_market, queries, rejects, settlement
+from node.exchange import codec, commands, invariants, mark_to_market, queries, rejects, settlement
 from node.exchange.events import (
     AccountSettled,
     CommandRejected,
+    ConditionalEnded,
     DaySettled,
     Event,
     InstrumentSettled,
@@ -20,6 +21,7 @@ from node.exchange.events import (
     SessionChanged,
     SettlementStarted,
 )
+from node.exchange.machine import Machine
 from node.exchange.types import CancelReason, InstrumentStatus, OrderState, Phase
 from tests.exchange.driver import (
     BUY,
@@ -478,6 +480,8 @@ def test_the_upper_limit_never_lets_the_worth_of_a_position_leave_its_bound() ->
     instrument = there.machine.instruments["SIM.big"]
     assert instrument.upper_limit_ticks == price == 10_000  # 100 000 lots * 10 000 ticks * 1e8 units = 1e17
     assert instrument.lower_limit_ticks == 9_000
+    restored = Machine.restore(there.machine.snapshot()).instruments["SIM.big"]
+    assert (restored.lower_limit_ticks, restored.upper_limit_ticks) == (9_000, 10_000)
 
 
 def test_an_expired_instrument_is_settled_in_cash_and_is_gone() -> None:
@@ -507,6 +511,20 @@ def test_an_expired_instrument_is_settled_in_cash_and_is_gone() -> None:
     (refused,) = there.exchange.place(there.long, BUY, 1, 7_000)
     assert refused.code == rejects.INSTRUMENT_NOT_LISTED.code
     assert of(DaySettled, there.exchange.settle({"SHFE.cu2702": 7_000}))  # and needs no price any more
+
+
+def test_the_code_of_an_expired_instrument_is_free_for_another_one() -> None:
+    there = market(copper(expiry_day=MONDAY), copper("INE.cu2701"))
+    assert there.machine.resolve("cu2701") is None  # two have it
+    there.exchange.settle()
+    assert there.machine.resolve("cu2701") is there.machine.instruments["INE.cu2701"]
+
+
+def test_conditional_orders_of_an_expired_instrument_end_with_it() -> None:
+    there = market(copper(expiry_day=MONDAY))
+    (placed,) = there.exchange.do(commands.PlaceConditional(there.long, "cu2701", BUY, 0, 1, 0, 7_100, 2, 0, 7_050))
+    events = there.exchange.settle()
+    assert [(e.conditional_id, e.order_id) for e in of(ConditionalEnded, events)] == [(placed.conditional_id, 0)]
 
 
 def test_an_instrument_expires_on_its_day_and_not_before() -> None:
@@ -561,6 +579,21 @@ def test_a_settlement_gives_the_same_whether_it_runs_in_one_command_or_in_many(
         parts.exchange.settle({"cu2701": 6_800, "cu2702": 6_850, "IF2701": 18_800})
         assert parts.machine.index > entries + 3
         assert outcome(parts) == outcome(whole)
+
+
+def test_a_machine_restored_in_the_midst_of_a_settlement_finishes_it_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_up(monkeypatch, 2)
+    there = busy_market()
+    there.exchange.do(commands.SetSettlementPrices(MONDAY, [("cu2701", 6_800), ("IF2701", 18_800)]))
+    there.exchange.do(commands.SettleDay(MONDAY))
+    clock = codec.encode_command(commands.AdvanceClock())
+    while there.machine.settlements.running is not None:
+        restored = Machine.restore(there.machine.snapshot())
+        invariants.check(restored)
+        there.exchange.do(commands.AdvanceClock())
+        restored.apply(there.machine.index, there.machine.time_ns, [clock])
+        assert restored.digest() == there.machine.digest()
+    assert b"".join(restored.snapshot()) == b"".join(there.machine.snapshot())
 
 
 def test_while_a_day_is_settled_trading_and_money_wait_and_users_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
