@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.exchange import commands, rejects, sessions
+from node.exchange import commands, rejects, sessions, settlement
 from node.exchange.events import (
     AuctionIndicated,
     AuctionMatched,
@@ -55,6 +55,11 @@ class Exchange(Driver):
     def quiet_until(self, text: str) -> None:
         """Nothing is due before this moment, and something is at it."""
         assert sessions.due_ns(self.machine) == local(text)
+
+    def settle_rest(self) -> None:
+        """Go on with the settlement that runs, until it is done."""
+        while self.machine.settlements.running is not None:
+            self.do(commands.AdvanceClock())
 
     def force(self, target: str, phase: Phase) -> list[Event]:
         return self.do(commands.SetSession(target, int(phase)))
@@ -195,6 +200,11 @@ def test_what_was_slept_through_happens_in_the_order_of_time() -> None:
     names = [type(event).__name__ for event in caught_up]
     assert names.index("TradeExecuted") < names.index("SessionChanged", 1)  # matched before trading went on
     exchange.quiet_until("2027-01-04 09:30")
+
+
+def test_of_two_calendars_at_one_moment_the_earlier_defined_one_comes_first() -> None:
+    exchange = Exchange("2027-01-04 14:59")
+    assert changes(exchange.at("2027-01-04 15:00")) == [("SHFE.night", Phase.CLOSED), ("CFFEX.index", Phase.CLOSED)]
 
 
 def test_a_day_slept_through_ends_all_its_sessions() -> None:
@@ -341,6 +351,23 @@ def test_an_instrument_trades_from_its_listing_day_on() -> None:
     exchange.settle()
     exchange.at("2027-01-04 20:55")
     assert exchange.phase(CU) == Phase.AUCTION_ORDER
+
+
+def test_what_trades_around_the_clock_is_listed_with_its_day_and_halts_for_every_settlement(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(settlement, "STEPS_PER_COMMAND", 1)
+    exchange = Exchange("2027-01-04 15:00", copper(), copper("SHFE.cu2702", listing_day=20270106))
+    exchange.account(), exchange.account()
+    assert exchange.machine.trading_day == 20270105  # Monday is over
+    assert (exchange.phase(CU), exchange.phase("SHFE.cu2702")) == (Phase.CONTINUOUS, Phase.CLOSED)
+    exchange.at("2027-01-05 15:00")
+    assert exchange.phase(CU) == Phase.CONTINUOUS
+    exchange.do(commands.SettleDay(20270105))
+    assert exchange.machine.settlements.running is not None
+    assert exchange.phase(CU) == Phase.CLOSED  # and so the invariants find it after every step
+    exchange.settle_rest()
+    assert (exchange.phase(CU), exchange.phase("SHFE.cu2702")) == (Phase.CONTINUOUS, Phase.CONTINUOUS)
 
 
 def test_a_new_definition_applies_at_once_and_ends_a_forced_phase() -> None:

@@ -169,15 +169,22 @@ async def test_a_new_leader_catches_up_with_one_entry_in_the_order_of_time(
 async def test_refused_proposals_are_repeated_ever_more_slowly_and_forgotten_after_a_success(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    alone = Alone(Wall(at(NINE - 3_600)))
+    alone = Alone(Wall(at(NINE - 40)))
     alone.enter(CALENDAR)
     alone.fails = [NotLeader(None, 1), *(OutcomeUnknown() for _ in range(9))]
-    await keep(alone, 30)
+    keeper = Timekeeper(alone, alone.machine, alone.wall, lambda: True)
+    with trio.move_on_after(30):
+        await keeper.run()
     assert len(alone.submitted_at) == 11
     pauses = [b - a - alone.commit_s for a, b in zip(alone.submitted_at, alone.submitted_at[1:], strict=False)]
     expected = [min(NEAR_S * 2**i, BACK_OFF_S) for i in range(10)]
     assert all(abs(pause - wanted) < 1e-6 for pause, wanted in zip(pauses, expected, strict=True))
     assert len(alone.entries) == 1
+    alone.fails = [OutcomeUnknown()]
+    with trio.move_on_after(30):
+        await keeper.run()
+    assert abs(alone.submitted_at[12] - alone.submitted_at[11] - alone.commit_s - NEAR_S) < 1e-6
+    assert phases(alone)[0][1] == Phase.CONTINUOUS
 
 
 async def test_a_slow_commit_never_has_a_second_proposal_beside_it(autojump_clock: trio.testing.MockClock) -> None:
