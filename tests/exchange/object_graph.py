@@ -81,10 +81,9 @@ def differences(one: object, two: object) -> list[str]:
             if not isinstance(a, msgspec.Struct):
                 twins[id(a)] = b
             ours, theirs = attributes(a), attributes(b)
-            if (
-                isinstance(a, Order) and not a.alive
-            ):  # a settlement may have dropped its position: nothing reads it again
-                del ours["position"], ours["side"]
+            if isinstance(a, Order) and not a.alive and isinstance(b, Order):
+                for links in (ours, theirs):  # nothing reads them again: a settlement may have dropped the position
+                    del links["position"], links["side"]
             if ours.keys() != theirs.keys():
                 found.append(f"{path}: attributes differ by {sorted(ours.keys() ^ theirs.keys())}")
             pending += [(f"{path}.{name}", ours[name], theirs[name]) for name in ours if name in theirs]
