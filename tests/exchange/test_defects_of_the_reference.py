@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from node.exchange import codec, commands, invariants, rejects
-from node.exchange.events import CommandRejected, Event, OrderAccepted, OrderCancelled, TradeExecuted
+from node.exchange.events import CommandRejected, Event, FundsMoved, OrderAccepted, OrderCancelled, TradeExecuted
 from node.exchange.machine import Machine
 from node.exchange.types import CancelReason, InstrumentStatus, Offset, OrderState, PriceType, TimeCondition
 from tests.exchange.driver import ALL, BUY, IOC, SELL, YUAN, Driver, copper, trades
@@ -193,3 +193,45 @@ def test_14_4_12_time_priority_is_the_position_in_the_log_not_a_timestamp(exchan
     assert len({exchange.machine.orders[number].insert_ns for number in numbers}) == 1
     fills = [e.sell_order_id for e in exchange.do(buy(taker, 3, 7_000)) if isinstance(e, TradeExecuted)]
     assert fills == numbers
+
+
+# 14.3.14 and 14.4.7 Accounts and instruments
+
+
+@pytest.mark.parametrize("held", ["money", "an order", "a position"])
+def test_14_3_14_closing_an_account_checks_before_it_removes(exchange: Driver, held: str) -> None:
+    """The reference removed the account first and validated then: an account that could not be closed was lost."""
+    account_id, other = exchange.account(), exchange.account()
+    if held == "an order":
+        exchange.place(account_id, BUY, 1, 7_000)
+    elif held == "a position":
+        exchange.place(account_id, BUY, 1, 7_000)
+        exchange.place(other, SELL, 1, 7_000)
+    refused(exchange, commands.CloseAccount(account_id), rejects.ACCOUNT_NOT_EMPTY)
+    assert exchange.machine.accounts[account_id].balance() > 0
+    assert isinstance(exchange.do(commands.Deposit(account_id, 1))[0], FundsMoved)
+
+
+@pytest.mark.parametrize("status", [InstrumentStatus.SUSPENDED, InstrumentStatus.CLOSED, InstrumentStatus.DELISTED])
+def test_14_4_7_an_instrument_off_the_market_does_not_trade(exchange: Driver, status: InstrumentStatus) -> None:
+    """In the reference the status was a label: orders in suspended and delisted instruments matched as ever."""
+    account_id = exchange.account()
+    reject = rejects.INSTRUMENT_NOT_TRADING
+    if status == InstrumentStatus.DELISTED:
+        exchange.do(commands.DelistInstrument(CU))
+        reject = rejects.INSTRUMENT_NOT_LISTED
+    else:
+        maker = exchange.account()
+        order_id = exchange.order_id(exchange.place(maker, SELL, 1, 7_000))
+        exchange.do(commands.SetInstrumentStatus(CU, int(status)))
+        refused(exchange, commands.ModifyOrder(maker, order_id, 7_001), reject)
+        assert exchange.machine.orders[order_id].alive
+    refused(exchange, buy(account_id, 1, 7_000), reject)
+
+
+def test_14_4_7_a_new_instrument_trades_at_once(exchange: Driver) -> None:
+    """In the reference an instrument that was listed at run time had no book until the next start."""
+    buyer, seller = exchange.account(), exchange.account()
+    exchange.do(copper("SHFE.zn2701", product="zn"))
+    exchange.place(seller, SELL, 1, 7_000, instrument="SHFE.zn2701")
+    assert trades(exchange.place(buyer, BUY, 1, 7_000, instrument="zn2701")) == [(7_000, 1)]
