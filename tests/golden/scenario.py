@@ -251,7 +251,8 @@ class Scenario:
         )
         got = [phrase for kind, phrase in told if kind not in left_out]
         if [canonical(phrase) for phrase in got] != wanted:
-            self._failures.append(Failure(line.number, line.text, ", ".join(wanted), ", ".join(got) or "nothing"))
+            everything = ", ".join(phrase for _, phrase in told)
+            self._failures.append(Failure(line.number, line.text, ", ".join(wanted), everything or "nothing"))
 
     def _check(self, figures: str, actual: dict[str, Fraction | str]) -> None:
         """`margin 105,000 commission 52.5`: every figure named must be exactly that."""
