@@ -117,15 +117,15 @@ class Driver:
         return self.machine.trading_day
 
     def let_pass(self, seconds: float = 0) -> list[Event]:
-        """Let log time pass: one AdvanceClock at each moment that the state waits for. It may not wait for ever."""
-        until_ns = self.machine.time_ns + 1_000 + int(seconds * 10**9)
+        """Let log time pass: one AdvanceClock at each moment that the state waits for, and one at the end."""
+        until_ns = self.machine.time_ns + 10_000 + int(seconds * 10**9)
         events: list[Event] = []
         for _ in range(10_000):
             due_ns = timers.due_ns(self.machine)
-            moment_ns = max(due_ns, self.machine.time_ns + 1)
-            if due_ns == 0 or moment_ns > until_ns:
-                return events
+            moment_ns = min(max(due_ns, self.machine.time_ns + 1), until_ns) if due_ns else until_ns
             events += self.do(commands.AdvanceClock(), time_ns=moment_ns)
+            if moment_ns == until_ns:
+                return events
         raise AssertionError("the state is due at once for ever")
 
     def settle(self, prices: dict[str, int] | None = None) -> list[Event]:
