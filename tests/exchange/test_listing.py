@@ -217,6 +217,15 @@ def test_an_opening_order_that_can_no_longer_be_reserved_is_cancelled_the_younge
     assert account.available() == 80_000 * YUAN - 45_000 * YUAN - 175_000
 
 
+def test_the_older_order_stays_whatever_its_side(driver):
+    account_id = driver.account(80_000)
+    older = driver.order_id(driver.place(account_id, SELL, 1, 7_010))
+    younger = driver.order_id(driver.place(account_id, BUY, 1, 6_990))
+    events = modify(driver, margin_long_amount=45_000 * YUAN, margin_short_amount=45_000 * YUAN)
+    assert cancels(events) == [(younger, int(CancelReason.NO_LONGER_RESERVED))]
+    assert list(driver.machine.accounts[account_id].live) == [older]
+
+
 def test_exactly_enough_is_enough_to_keep_a_reservation(driver):
     account_id = driver.account(80_035)
     for price in (6_990, 7_000):
@@ -379,6 +388,18 @@ def test_an_instrument_held_in_an_auction_matches_when_it_is_made_active(driver)
     assert events[:2] == [InstrumentStatusChanged(ID, ACTIVE, ""), AuctionMatched(ID, 7_010, 3)]
     assert trades(events) == [(7_010, 3)]
     assert master(driver).phase == Phase.CONTINUOUS
+
+
+def test_an_auction_matches_when_it_is_ended_outside_the_hours_of_the_calendar(driver):
+    buyer, seller = driver.account(), driver.account()
+    driver.begin_day(MONDAY_NS)
+    driver.do(SetCalendar("SHFE.day", "SHFE", [(0, 1, int(Phase.CONTINUOUS))]))
+    modify(driver, calendar="SHFE.day")
+    driver.do(SetInstrumentStatus(ID, AUCTION))
+    driver.place(buyer, BUY, 1, 7_000)
+    driver.place(seller, SELL, 1, 7_000)
+    assert trades(driver.do(SetInstrumentStatus(ID, ACTIVE))) == [(7_000, 1)]
+    assert master(driver).phase == Phase.CLOSED
 
 
 def test_an_auction_that_was_halted_is_matched_before_trading_goes_on(driver):
