@@ -85,10 +85,22 @@ class Calendar:
     """One session calendar: its definition, and where it stands on the open trading day.
 
     `next_ns` is the next change of phase that has not happened, `hour_ns` the beginning of the day's last hour while it
-    is still ahead; 0: none on this trading day. A `forced` phase holds until `next_ns`.
+    is still ahead; 0: none on this trading day. A `forced` phase holds until `next_ns`. While it is `following`, not
+    all of its instruments have entered its phase yet.
     """
 
-    __slots__ = ("calendar_id", "day", "exchange", "forced", "holidays", "hour_ns", "next_ns", "night", "phase")
+    __slots__ = (
+        "calendar_id",
+        "day",
+        "exchange",
+        "following",
+        "forced",
+        "holidays",
+        "hour_ns",
+        "next_ns",
+        "night",
+        "phase",
+    )
 
     def __init__(self, calendar_id: str, exchange: str, day: Phases, night: Phases, holidays: list[int]) -> None:
         self.calendar_id = calendar_id
@@ -96,6 +108,7 @@ class Calendar:
         self.define(day, night, holidays)
         self.phase = CLOSED
         self.forced = False
+        self.following = False
         self.next_ns = 0
         self.hour_ns = 0
 

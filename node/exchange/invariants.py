@@ -170,7 +170,10 @@ def _resting(side: Side) -> Iterator[Order]:
 def check_session(machine: Machine, instrument: Instrument) -> None:
     """The phase is what calendar, status and trading day demand. Only an auction crosses a book, and it says where."""
     name, book, phase = instrument.instrument_id, instrument.book, instrument.phase
-    _demand(phase == sessions.effective_phase(machine, instrument), f"{name}: is in phase {Phase(phase).name}")
+    calendar = machine.calendars.get(instrument.terms.calendar)
+    follows = calendar is not None and calendar.following
+    in_phase = phase == sessions.effective_phase(machine, instrument)
+    _demand(in_phase or follows, f"{name}: is in phase {Phase(phase).name}")
     shown = (instrument.auction_price_ticks, instrument.auction_volume, instrument.auction_surplus)
     matches = (0, 0, 0)
     if Phase.AUCTION_ORDER <= phase <= Phase.AUCTION_NO_CANCEL:

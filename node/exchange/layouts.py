@@ -81,7 +81,7 @@ USER: Final = Layout(
 REQUESTS: Final = Layout(Requests, linked="_by_id", derived="_ages")
 
 CALENDAR: Final = Layout(
-    Calendar, stored="calendar_id exchange phase forced next_ns hour_ns", linked="day night holidays"
+    Calendar, stored="calendar_id exchange phase forced following next_ns hour_ns", linked="day night holidays"
 )
 VENUE: Final = Layout(Venue, stored="name trade_count", linked="margin_rules")
 INSTRUMENT: Final = Layout(

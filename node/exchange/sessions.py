@@ -19,7 +19,9 @@ from node.exchange.state import Handlers, State
 from node.exchange.types import CALENDARS_MAX, CancelReason, InstrumentStatus, Phase, TimeCondition
 
 AT_ONCE: Final = 1  # a due time that has always passed
-CHANGES_PER_COMMAND: Final = 2_000  # instruments that may change phase before the rest waits for the next command
+# What one command may cost before the rest waits for the next one: instruments that follow their calendar, and what
+# happens to each (the trades of its auction, orders that end). About 20 ms.
+STEPS_PER_COMMAND: Final = 2_000
 ACTIVE: Final = int(InstrumentStatus.ACTIVE)
 AUCTION: Final = int(InstrumentStatus.AUCTION)
 GFS: Final = int(TimeCondition.GFS)
@@ -35,41 +37,74 @@ def due_ns(state: State) -> int:
     """When the next calendar changes its phase or begins its last hour; 0: never on the open trading day."""
     if state.trading_day == 0:
         return AT_ONCE
-    moments = [ns for calendar in state.calendars.values() for ns in (calendar.next_ns, calendar.hour_ns) if ns]
-    return min(moments, default=0)
+    first_ns = 0
+    for calendar in state.calendars.values():
+        if calendar.following:
+            return AT_ONCE
+        for ns in (calendar.next_ns, calendar.hour_ns):
+            if ns and (ns < first_ns or not first_ns):
+                first_ns = ns
+    return first_ns
 
 
 def advance(state: State, events: list[Event]) -> None:
     """Walk every moment of the open trading day that has come, in the order of time. The first call opens a day.
 
-    Bounded: a day has few moments, and what is over CHANGES_PER_COMMAND waits for the next command.
+    Bounded by STEPS_PER_COMMAND, but for the auction of one instrument, which is never cut. Nothing later happens
+    before all instruments have followed their calendar.
     """
     if state.trading_day == 0:
         open_next_day(state, trading_day_at(state.calendars.values(), state.time_ns), events)
         return
-    changes = 0
-    while changes <= CHANGES_PER_COMMAND:
+    steps = STEPS_PER_COMMAND
+    while steps > 0:
         calendar = _first_due(state)
         if calendar is None:
             return
-        if calendar.hour_ns and not 0 < calendar.next_ns < calendar.hour_ns:
+        if calendar.following:
+            steps = _follow(state, calendar, steps, events)
+        elif calendar.hour_ns and not 0 < calendar.next_ns < calendar.hour_ns:
             calendar.hour_ns = 0
-            changes += _begin_last_hour(state, calendar)
+            steps -= _begin_last_hour(state, calendar)
         else:
             moment_ns = calendar.next_ns
-            changes += _set_phase(state, calendar, calendar.phase_at(state.trading_day, moment_ns), events)
             calendar.forced = False
             calendar.next_ns = calendar.next_change(state.trading_day, moment_ns)
+            _enter(state, calendar, calendar.phase_at(state.trading_day, moment_ns), events)
+            steps -= 1
 
 
 def _first_due(state: State) -> Calendar | None:
-    """The calendar whose next moment came first, if one has come; the earlier defined one of two."""
+    """The calendar that is followed still, or else whose moment came first; the earlier defined one of two."""
     first, first_ns = None, state.time_ns + 1
     for calendar in state.calendars.values():
+        if calendar.following:
+            return calendar
         for ns in (calendar.next_ns, calendar.hour_ns):
             if 0 < ns < first_ns:
                 first, first_ns = calendar, ns
     return first
+
+
+def _enter(state: State, calendar: Calendar, phase: int, events: list[Event]) -> None:
+    """Move a calendar to a phase; `_follow` has to come."""
+    if phase != calendar.phase:
+        calendar.phase = phase
+        calendar.following = True
+        events.append(SessionChanged(calendar.calendar_id, calendar.exchange, phase, state.trading_day))
+
+
+def _follow(state: State, calendar: Calendar, steps: int, events: list[Event]) -> int:
+    """Let instruments enter the phase of their calendar, as many as there are steps for; returns the steps left."""
+    for instrument in state.instruments.values():
+        if instrument.terms.calendar == calendar.calendar_id and instrument.phase != effective_phase(state, instrument):
+            if steps <= 0:
+                return 0
+            count = len(events)
+            refresh(state, instrument, events)
+            steps -= 1 + len(events) - count
+    calendar.following = False
+    return steps
 
 
 def _begin_last_hour(state: State, calendar: Calendar) -> int:
@@ -83,20 +118,6 @@ def _begin_last_hour(state: State, calendar: Calendar) -> int:
     return count
 
 
-def _set_phase(state: State, calendar: Calendar, phase: int, events: list[Event]) -> int:
-    """Move a calendar, and its instruments with it; returns how many instruments it has."""
-    if phase == calendar.phase:
-        return 0
-    calendar.phase = phase
-    events.append(SessionChanged(calendar.calendar_id, calendar.exchange, phase, state.trading_day))
-    count = 0
-    for instrument in state.instruments.values():
-        if instrument.terms.calendar == calendar.calendar_id:
-            refresh(state, instrument, events)
-            count += 1
-    return count
-
-
 def _place(state: State, calendar: Calendar, events: list[Event]) -> None:
     """Put a calendar where it belongs at the log time, whatever it was in before; a forced phase ends."""
     day, now_ns = state.trading_day, state.time_ns
@@ -106,7 +127,7 @@ def _place(state: State, calendar: Calendar, events: list[Event]) -> None:
     hour_ns = calendar.last_hour(day)
     calendar.hour_ns = hour_ns if hour_ns > now_ns else 0
     calendar.next_ns = calendar.next_change(day, now_ns)
-    _set_phase(state, calendar, calendar.phase_at(day, now_ns), events)
+    _enter(state, calendar, calendar.phase_at(day, now_ns), events)
 
 
 def next_trading_day(state: State) -> int:
@@ -122,11 +143,7 @@ def open_next_day(state: State, trading_day: int, events: list[Event]) -> None:
     state.trading_day = trading_day
     for calendar in state.calendars.values():
         _place(state, calendar, events)
-    refresh_all(state, events)
-
-
-def refresh_all(state: State, events: list[Event]) -> None:
-    """Move every instrument to its effective phase: a settlement has begun or ended, or a day has opened."""
+        calendar.following = False
     for instrument in state.instruments.values():
         refresh(state, instrument, events)
 
@@ -193,6 +210,7 @@ def set_calendar(state: State, command: SetCalendar, raw: bytes, events: list[Ev
         calendar.define(command.day, command.night, command.holidays)
     events.append(CalendarSet(command.calendar_id, command.exchange))
     _place(state, calendar, events)
+    _follow(state, calendar, STEPS_PER_COMMAND, events)
 
 
 def set_session(state: State, command: SetSession, raw: bytes, events: list[Event]) -> None:
@@ -210,12 +228,14 @@ def set_session(state: State, command: SetSession, raw: bytes, events: list[Even
         raise Refused(
             rejects.CALENDAR_NOT_FOUND, f"target {target!a} is no exchange with calendars, and no calendar_id"
         )
+    steps = STEPS_PER_COMMAND
     for calendar in calendars:
         calendar.forced = True
         if calendar.phase == command.phase:
             events.append(SessionChanged(calendar.calendar_id, calendar.exchange, calendar.phase, state.trading_day))
         else:
-            _set_phase(state, calendar, command.phase, events)
+            _enter(state, calendar, command.phase, events)
+            steps = _follow(state, calendar, steps, events)
 
 
 HANDLERS: Final[Handlers] = {SetCalendar: set_calendar, SetSession: set_session}

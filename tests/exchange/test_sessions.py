@@ -221,12 +221,35 @@ def test_a_day_slept_through_ends_all_its_sessions() -> None:
 def test_much_to_catch_up_is_cut_into_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     whole, cut = Exchange("2027-01-04 08:00"), Exchange("2027-01-04 08:00")
     events = whole.at("2027-01-04 15:30")
-    monkeypatch.setattr(sessions, "CHANGES_PER_COMMAND", 0)
+    monkeypatch.setattr(sessions, "STEPS_PER_COMMAND", 1)
     pieces = []
     while 0 < sessions.due_ns(cut.machine) <= local("2027-01-04 15:30"):
         pieces.append(cut.do(commands.AdvanceClock(), time_ns=local("2027-01-04 15:30") + len(pieces))[1:])
-    assert len(pieces) == 16  # one moment each: 8 of SHFE, 6 of CFFEX, and the last hour of both
+    assert len(pieces) == 30  # 8 moments of SHFE and 6 of CFFEX, each with one instrument, and the last hour of both
     assert [event for piece in pieces for event in piece] == events
+
+
+def test_instruments_follow_their_calendar_in_several_commands_if_their_auctions_are_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "STEPS_PER_COMMAND", 4)
+    ids = [f"SHFE.cu270{month}" for month in (1, 2, 3)]
+    exchange = Exchange("2027-01-04 08:56", *(copper(each, calendar="SHFE.night") for each in ids))
+    buyer, seller = exchange.account(), exchange.account()
+    for each in ids:
+        for _ in range(3):
+            exchange.place(buyer, BUY, 1, 7_000, instrument=each)
+            exchange.place(seller, SELL, 1, 7_000, instrument=each)
+    first = exchange.at("2027-01-04 08:59")
+    assert changes(first) == [("SHFE.night", Phase.AUCTION_MATCH)]
+    assert len(trades(first)) == 3  # an auction is never cut
+    assert [exchange.phase(each) for each in ids] == [Phase.AUCTION_MATCH, Phase.AUCTION_ORDER, Phase.AUCTION_ORDER]
+    assert sessions.due_ns(exchange.machine) < exchange.machine.time_ns  # the rest at once,
+    second = exchange.do(commands.AdvanceClock(), time_ns=local("2027-01-04 09:00"))  # before what has come meanwhile
+    assert (changes(second), len(trades(second))) == ([], 3)
+    assert len(trades(exchange.do(commands.AdvanceClock()))) == 3
+    assert changes(exchange.do(commands.AdvanceClock())) == [("SHFE.night", Phase.CONTINUOUS)]
+    assert [exchange.phase(each) for each in ids] == [Phase.CONTINUOUS] * 3
 
 
 def test_an_advance_with_nothing_due_changes_nothing() -> None:
