@@ -461,9 +461,12 @@ class Scenario:
             raise Mistake(f"{name!r} is no user") from error
 
     def _instrument(self, code: str) -> Instrument:
+        """One that the exchange still resolves, or that it had under this code."""
         instrument = self.machine.resolve(code)
         if instrument is None:
-            raise Mistake(f"{code!r} is not listed")
+            instrument = next((i for i in self.machine.instruments.values() if i.code == code), None)
+        if instrument is None:
+            raise Mistake(f"{code!r} was never listed")
         return instrument
 
     def _ticks(self, instrument: Instrument, text: str) -> int:
