@@ -480,7 +480,18 @@ def _load_conditional(machine: Machine, row: list[Any]) -> None:
     conditional.account = machine.accounts[account_id]
     conditional.instrument = machine.instruments[instrument_id]
     machine.triggers.conditionals[conditional.conditional_id] = conditional
-    conditional.account.conditionals[conditional.conditional_id] = conditional
+
+
+def _owned_conditional_rows(machine: Machine) -> Rows:
+    for account in machine.accounts.values():
+        for block in _blocks(account.conditionals):
+            yield account.account_id, block
+
+
+def _load_owned_conditionals(machine: Machine, row: list[Any]) -> None:
+    account_id, block = row
+    conditionals = machine.triggers.conditionals
+    machine.accounts[account_id].conditionals.update((name, conditionals[name]) for name in block)
 
 
 def _triggers_rows(machine: Machine) -> Rows:
@@ -814,6 +825,7 @@ SECTIONS: Final = (
     Section("queues", ("instrument_id", "order_ids"), _queue_rows, _load_queue),
     Section("matcher", MATCHER.stored, _matcher_rows, _load_matcher),
     Section("conditionals", ("account_id", "instrument_id", *CONDITIONAL.stored), _conditional_rows, _load_conditional),
+    Section("owned_conditionals", ("account_id", "ids"), _owned_conditional_rows, _load_owned_conditionals),
     Section("triggers", TRIGGERS.stored, _triggers_rows, _load_triggers),
     Section("watches", ("instrument_id", "conditional_ids"), _watch_rows, _load_watch),
     Section("fired", ("conditional_ids",), _fired_rows, _load_fired),

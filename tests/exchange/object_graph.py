@@ -51,9 +51,9 @@ def differences(one: object, two: object) -> list[str]:
     """Where two graphs differ: types, values, order of containers, attributes, and which objects are shared."""
     found: list[str] = []
     twins: dict[int, object] = {}
-    pending: list[tuple[str, Any, Any]] = [("", one, two)]
+    pending: deque[tuple[str, Any, Any]] = deque([("", one, two)])
     while pending and len(found) < DIFFERENCES_MAX:
-        path, a, b = pending.pop()
+        path, a, b = pending.popleft()  # breadth first: the shortest path to each difference
         if type(a) is not type(b) or isinstance(a, Enum):
             found.append(f"{path}: {a!r:.60} ({type(a).__name__}) is {b!r:.60} ({type(b).__name__})")
         elif isinstance(a, PLAIN):
@@ -84,7 +84,7 @@ def differences(one: object, two: object) -> list[str]:
             if isinstance(a, Order) and not a.alive and isinstance(b, Order):
                 for links in (ours, theirs):  # nothing reads them again: a settlement may have dropped the position
                     del links["position"], links["side"]
-            if ours.keys() != theirs.keys():
+            elif ours.keys() != theirs.keys():
                 found.append(f"{path}: attributes differ by {sorted(ours.keys() ^ theirs.keys())}")
             pending += [(f"{path}.{name}", ours[name], theirs[name]) for name in ours if name in theirs]
     return found

@@ -17,6 +17,8 @@ import node.exchange
 from node.exchange import codec, commands, events, frames, layouts, snapshot
 from node.exchange.frames import SnapshotError
 from node.exchange.machine import Machine
+from node.exchange.matching import crosses
+from node.exchange.types import InstrumentStatus, Phase
 from tests.exchange.driver import BUY, CLOSE, SELL, Driver, copper, index_future
 from tests.exchange.object_graph import attribute_names, attributes, differences, objects
 from tests.exchange.stream import run
@@ -184,17 +186,115 @@ def beyond_64_bits() -> Driver:
     return exchange
 
 
-SCENARIOS: tuple[Callable[[], Driver], ...] = (quiet, beyond_64_bits)
+def crossed() -> Driver:
+    """A call auction with a crossed book, of which a part of the orders lasts only for it."""
+    exchange = quiet()
+    names = list(exchange.machine.accounts)
+    exchange.do(commands.SetInstrumentStatus("SHFE.cu2702", int(InstrumentStatus.AUCTION)))
+    for n in range(6):
+        exchange.place(names[n % 2], BUY, 1 + n, 6_998 + n, instrument="SHFE.cu2702", time_condition=5 * (n % 2))
+        exchange.place(exchange.account(), SELL, 2, 7_001 - n % 3, instrument="SHFE.cu2702")
+    machine = exchange.machine
+    book = machine.instruments["SHFE.cu2702"].book
+    assert crosses(book, BUY, book.best(BUY).price_ticks)  # type: ignore[union-attr]
+    return exchange
+
+
+def conditional() -> Driver:
+    """Conditional orders that wait on both sides of the price, one that expires soon."""
+    exchange = quiet()
+    name = next(iter(exchange.machine.accounts))
+    for n in range(5):
+        exchange.do(commands.PlaceConditional(name, "SHFE.cu2701", BUY, 0, 1, 0, 7_001, 2, 0, 7_001 + n % 2))
+        exchange.do(commands.PlaceConditional(name, "SHFE.cu2701", SELL, 0, 1, 1, 0, 2, 1, 6_999 - n % 2))
+    soon_ns = exchange.machine.time_ns + 10**9
+    exchange.do(commands.PlaceConditional(name, "CFFEX.IF2701", BUY, 0, 1, 0, 19_000, 2, 0, 19_100, soon_ns))
+    assert exchange.machine.triggers.watches
+    assert len(exchange.machine.triggers.expiries) == 1
+    return exchange
+
+
+def liquidating() -> Driver:
+    """A forced liquidation of which one order rests; alerts; accounts that are still to be looked at."""
+    exchange = quiet()
+    exchange.begin_day()
+    poor, other = exchange.account(80_000), exchange.account()
+    exchange.place(other, SELL, 2, 7_000, instrument="SHFE.cu2702")
+    exchange.place(poor, BUY, 2, 7_000, instrument="SHFE.cu2702")
+    exchange.do(commands.ForceLiquidate(poor, "test"))
+    exchange.let_pass(3)  # nobody bids: its order stands in the book
+    exchange.place(other, BUY, 1, 6_300, instrument="SHFE.cu2702")
+    assert exchange.machine.liquidations.running
+    assert exchange.machine.liquidations.orders
+    return exchange
+
+
+def settling() -> Driver:
+    """A settlement that is cut in the midst of its accounts (the fixture `cut_up` makes its commands short)."""
+    exchange = quiet()
+    for _ in range(4):
+        exchange.account()
+    day = exchange.begin_day()
+    exchange.do(commands.SetSettlementPrices(day, [("SHFE.cu2701", 7_003)]))
+    exchange.do(commands.SettleDay(day))
+    for _ in range(5):
+        exchange.do(commands.AdvanceClock())
+    running = exchange.machine.settlements.running
+    assert running is not None
+    assert running.settled
+    return exchange
+
+
+def settled() -> Driver:
+    """Two settled days, statements and flows, history lots, an order that survived, a finished one without position."""
+    exchange = quiet()
+    trader = next(iter(exchange.machine.accounts))
+    exchange.place(trader, BUY, 1, 18_990, instrument="CFFEX.IF2701", time_condition=2)
+    exchange.place(trader, BUY, 1, 6_990, instrument="SHFE.cu2702")
+    exchange.begin_day()
+    for price in (7_003, 7_001):
+        exchange.settle({"SHFE.cu2701": price})
+    assert len(exchange.machine.settlements.results) == 2
+    return exchange
+
+
+def by_calendar() -> Driver:
+    """An exchange between two sessions, with a forced phase, holidays, and announcements."""
+    day = [(32_100, 32_340, int(Phase.AUCTION_ORDER)), (32_340, 32_400, int(Phase.AUCTION_MATCH)),
+           (32_400, 36_900, int(Phase.CONTINUOUS)), (36_900, 37_800, int(Phase.BREAK)),
+           (37_800, 54_000, int(Phase.CONTINUOUS))]  # fmt: skip
+    exchange = Driver()
+    exchange.do(commands.SetCalendar("cu", "SHFE", day, [(75_600, 90_000, int(Phase.CONTINUOUS))], [20270101]))
+    exchange.do(copper(calendar="cu"))
+    exchange.do(copper("SHFE.cu2702"))
+    exchange.account(user=None)
+    exchange.account()
+    exchange.begin_day()
+    exchange.let_pass(20_000)
+    exchange.do(commands.SetSession("cu", int(Phase.CONTINUOUS)))
+    exchange.do(commands.PublishAnnouncement("假期", "x" * 10_000, 0, 1))
+    assert exchange.machine.calendars["cu"].forced
+    return exchange
+
+
+SCENARIOS: tuple[Callable[[], Driver], ...] = (
+    quiet, beyond_64_bits, crossed, conditional, liquidating, settling, settled, by_calendar
+)  # fmt: skip
+
+
+@pytest.fixture
+def cut_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.exchange.settlement.STEPS_PER_COMMAND", 1)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
-def test_a_scenario_goes_on_after_a_restore(scenario: Callable[[], Driver]) -> None:
+def test_a_scenario_goes_on_after_a_restore(scenario: Callable[[], Driver], cut_up: None) -> None:
     exchange = scenario()
     going = exchange.machine
     twin = check_round_trip(going)
     names = list(going.accounts)
     rng = random.Random(1)
-    for step in range(120):
+    for step in range(200):
         index, time_ns = going.index + 1, going.time_ns + 250_000_000
         command: commands.Command = commands.AdvanceClock()
         if step % 3:
@@ -204,6 +304,8 @@ def test_a_scenario_goes_on_after_a_restore(scenario: Callable[[], Driver]) -> N
                 rng.choice(names), name, rng.choice((BUY, SELL)), rng.choice((0, 0, 1, 2)), rng.randint(1, 4), 0,
                 max(1, middle + rng.randint(-3, 3)),
             )  # fmt: skip
+        elif step == 99 and "SHFE.cu2702" in going.instruments:
+            command = commands.SetInstrumentStatus("SHFE.cu2702", int(InstrumentStatus.ACTIVE))
         raw = [codec.encode_command(command)]
         assert twin.apply(index, time_ns, raw) == going.apply(index, time_ns, raw)
     assert twin.digest() == going.digest()
