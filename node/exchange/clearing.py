@@ -73,7 +73,10 @@ def reservation(order: Order) -> tuple[int, int]:
 
 def release(order: Order) -> None:
     """Give back everything that an order still reserves (cancel, expiry, end)."""
-    set_reservation(order, 0, 0)
+    account = order.account
+    account.frozen_margin -= order.frozen_margin
+    account.frozen_fee -= order.frozen_fee
+    order.frozen_margin = order.frozen_fee = 0
     if order.offset == OPEN:
         order.side.opening -= order.left
     else:

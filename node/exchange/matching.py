@@ -33,6 +33,14 @@ EXPIRED: Final = int(OrderState.EXPIRED)
 CONTINUOUS: Final = int(Phase.CONTINUOUS)
 MARKET: Final = int(PriceType.MARKET)
 FIVELEVEL: Final = int(PriceType.FIVELEVEL)
+DEADLINE_PASSED: Final = int(CancelReason.DEADLINE_PASSED)
+FOK_UNFILLABLE: Final = int(CancelReason.FOK_UNFILLABLE)
+MIN_VOLUME_UNFILLABLE: Final = int(CancelReason.MIN_VOLUME_UNFILLABLE)
+NO_OPPOSITE: Final = int(CancelReason.NO_OPPOSITE)
+POST_ONLY_WOULD_MATCH: Final = int(CancelReason.POST_ONLY_WOULD_MATCH)
+SELF_TRADE: Final = int(CancelReason.SELF_TRADE)
+IOC_REMAINDER: Final = int(CancelReason.IOC_REMAINDER)
+MARKET_REMAINDER: Final = int(CancelReason.MARKET_REMAINDER)
 ANY: Final = int(VolumeCondition.ANY)
 MIN: Final = int(VolumeCondition.MIN)
 CANCEL_MAKER: Final = int(SelfTrade.CANCEL_MAKER)
@@ -66,27 +74,32 @@ class Matcher:
         An order that its own conditions end (deadline, post-only, volume) never reaches the book, and nobody else sees
         it: also with self-trade mode `cancel_both`, the order of the same user that made it unfillable stays.
         """
-        if deadline_ns and time_ns > deadline_ns:
-            self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
-            return
-        if order.price_type and not order.price_ticks:
-            self.cancel(order, CancelReason.NO_OPPOSITE, time_ns, events)
-            return
-        if order.post_only and crosses(order.instrument.book, order.direction, order.price_ticks):
-            self.cancel(order, CancelReason.POST_ONLY_WOULD_MATCH, time_ns, events)
-            return
-        if order.volume_condition != ANY:
-            minimum = order.min_volume if order.volume_condition == MIN else order.volume
-            if fillable(order, minimum) < minimum:
-                reason = (
-                    CancelReason.MIN_VOLUME_UNFILLABLE if order.volume_condition == MIN else CancelReason.FOK_UNFILLABLE
-                )
-                self.cancel(order, reason, time_ns, events)
+        if deadline_ns or order.price_type or order.post_only or order.volume_condition != ANY:
+            if self._ends_at_once(order, time_ns, deadline_ns, events):
                 return
-        if order.price_type:
-            self._trade_unpriced(order, time_ns, events)
-        else:
-            self.trade_or_rest(order, time_ns, events)
+            if order.price_type:
+                self._trade_unpriced(order, time_ns, events)
+                return
+        self.trade_or_rest(order, time_ns, events)
+
+    def _ends_at_once(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> bool:
+        """Whether an order's own conditions ended it on arrival."""
+        reason = 0
+        if deadline_ns and time_ns > deadline_ns:
+            reason = DEADLINE_PASSED
+        elif order.price_type and not order.price_ticks:
+            reason = NO_OPPOSITE
+        elif order.post_only:
+            if crosses(order.instrument.book, order.direction, order.price_ticks):
+                reason = POST_ONLY_WOULD_MATCH
+        elif order.volume_condition == MIN:
+            if fillable(order, order.min_volume) < order.min_volume:
+                reason = MIN_VOLUME_UNFILLABLE
+        elif order.volume_condition != ANY and fillable(order, order.volume) < order.volume:
+            reason = FOK_UNFILLABLE
+        if reason:
+            self.cancel(order, reason, time_ns, events)
+        return reason != 0
 
     def enter_auction(self, order: Order, time_ns: int, deadline_ns: int, events: list[Event]) -> None:
         """Let an accepted or modified order rest for the auction: nothing matches before it ends.
@@ -95,17 +108,17 @@ class Matcher:
         that this one crosses: `cancel_maker` ends them all, `cancel_both` the first of them by price and time.
         """
         if deadline_ns and time_ns > deadline_ns:
-            self.cancel(order, CancelReason.DEADLINE_PASSED, time_ns, events)
+            self.cancel(order, DEADLINE_PASSED, time_ns, events)
             return
         own = crossed_own_orders(order.account.user, order.instrument, order.direction, order.price_ticks)
         if own:
             if order.self_trade == CANCEL_MAKER:
                 for resting in own:
-                    self.cancel(resting, CancelReason.SELF_TRADE, time_ns, events)
+                    self.cancel(resting, SELF_TRADE, time_ns, events)
             elif order.self_trade == CANCEL_BOTH:
-                self.cancel(first_in_queue(own), CancelReason.SELF_TRADE, time_ns, events)
+                self.cancel(first_in_queue(own), SELF_TRADE, time_ns, events)
             if order.self_trade != CANCEL_MAKER:
-                self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+                self.cancel(order, SELF_TRADE, time_ns, events)
                 return
         order.instrument.book.enter(order)
 
@@ -114,9 +127,9 @@ class Matcher:
         stopped = self._match(order, time_ns, events)
         if order.left:
             if stopped:
-                self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+                self.cancel(order, SELF_TRADE, time_ns, events)
             elif order.time_condition == IOC:
-                self.cancel(order, CancelReason.IOC_REMAINDER, time_ns, events)
+                self.cancel(order, IOC_REMAINDER, time_ns, events)
             else:
                 order.instrument.book.enter(order)
 
@@ -127,15 +140,15 @@ class Matcher:
         if not order.left:
             return
         if stopped:
-            self.cancel(order, CancelReason.SELF_TRADE, time_ns, events)
+            self.cancel(order, SELF_TRADE, time_ns, events)
         elif order.price_type == MARKET:
-            self.cancel(order, CancelReason.MARKET_REMAINDER, time_ns, events)
+            self.cancel(order, MARKET_REMAINDER, time_ns, events)
         elif order.time_condition == IOC:
-            self.cancel(order, CancelReason.IOC_REMAINDER, time_ns, events)
+            self.cancel(order, IOC_REMAINDER, time_ns, events)
         elif order.price_type != FIVELEVEL:
             order.instrument.book.enter(order)
         elif order.left == order.volume:  # all five levels were of the same user, and are cancelled
-            self.cancel(order, CancelReason.NO_OPPOSITE, time_ns, events)
+            self.cancel(order, NO_OPPOSITE, time_ns, events)
         else:
             order.price_ticks = order.instrument.last_ticks
             margin, fee = clearing.reservation(order)
@@ -148,12 +161,10 @@ class Matcher:
             order.instrument.book.leave(order)
         clearing.release(order)
         order.state = EXPIRED if reason in EXPIRY_REASONS else CANCELLED
-        order.cancel_reason = int(reason)
+        order.cancel_reason = reason = int(reason)
         order.update_ns = time_ns
         events.append(
-            OrderCancelled(
-                order.order_id, order.account.account_id, order.instrument.instrument_id, order.left, int(reason)
-            )
+            OrderCancelled(order.order_id, order.account.account_id, order.instrument.instrument_id, order.left, reason)
         )
         self._finish(order)
 
@@ -172,7 +183,8 @@ class Matcher:
     def _match(self, taker: Order, time_ns: int, events: list[Event]) -> bool:
         """Trade while the best opposite price crosses; True if self-trade prevention stopped the taker."""
         direction = taker.direction
-        opposite = taker.instrument.book.opposite(direction)
+        book = taker.instrument.book
+        opposite = book.asks if direction == BUY else book.bids
         keys, levels = opposite.keys, opposite.levels
         limit_key = -direction * taker.price_ticks
         user = taker.account.user
@@ -182,10 +194,10 @@ class Matcher:
             assert maker is not None
             if maker.account.user is user:
                 if taker.self_trade == CANCEL_MAKER:
-                    self.cancel(maker, CancelReason.SELF_TRADE, time_ns, events)
+                    self.cancel(maker, SELF_TRADE, time_ns, events)
                     continue
                 if taker.self_trade == CANCEL_BOTH:
-                    self.cancel(maker, CancelReason.SELF_TRADE, time_ns, events)
+                    self.cancel(maker, SELF_TRADE, time_ns, events)
                 return True
             self._trade(taker, maker, level.price_ticks, time_ns, events)
         return False

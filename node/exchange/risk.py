@@ -17,7 +17,7 @@ from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.matching import meets_own_order
 from node.exchange.orders import Order
-from node.exchange.positions import PositionSide
+from node.exchange.positions import Position, PositionSide
 from node.exchange.rejects import Refused
 from node.exchange.types import (
     NOTIONAL_UNITS_MAX,
@@ -346,6 +346,7 @@ def pre_trade(
     command: PlaceOrder,
     account: Account,
     instrument: Instrument | None,
+    position: Position | None,
     source: int,
 ) -> tuple[int, int, int, int, int]:
     """Check a new order. Raises Refused with the first check that fails.
@@ -365,17 +366,19 @@ def pre_trade(
     elif not plain and command.time_condition == GFA:
         raise Refused(rejects.AUCTION_ONLY, f"time_condition GFA outside a call auction of {instrument.instrument_id}")
     if plain or command.price_type == LIMIT:
-        check_price(instrument, price)
+        if not instrument.lower_limit_ticks <= price <= instrument.upper_limit_ticks:
+            check_price(instrument, price)
     else:
         price = effective_price(instrument, direction, command.price_type)
-    check_volume(instrument, account, volume, command.price_type, source)
+    terms = instrument.terms
+    if not (plain and terms.volume_min <= volume <= terms.volume_max) or account.order_volume_max:
+        check_volume(instrument, account, volume, command.price_type, source)
     opening = command.offset == OPEN
     if source != LIQUIDATION and (account.freeze or account.closed or account.user.status):
         check_rights(account, not opening)
-    position = account.positions.get(instrument.instrument_id)
     side = None
     if position is not None:
-        side = position.side(direction if opening else -direction)
+        side = position.long if (direction > 0) == opening else position.short
     his = today = 0
     if not opening:
         his, today = check_closing(instrument, side, command.offset, volume)

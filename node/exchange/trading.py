@@ -73,19 +73,27 @@ def first_result(state: State, order: Order, fingerprint: int, events: list[Even
 
 def enter_order(state: State, command: PlaceOrder, source: int, events: list[Event]) -> Order:
     """Check, accept and execute an order, whoever it comes from. Raises Refused with nothing changed."""
-    account = state.account(command.account_id)
+    account = state.accounts.get(command.account_id) or state.account(command.account_id)
     instrument = state.instruments.get(command.instrument_id) or state.codes.get(command.instrument_id)
-    price, margin, fee, his, today = risk.pre_trade(state.risk, state.trading_day, command, account, instrument, source)
+    position = None if instrument is None else account.positions.get(instrument.instrument_id)
+    price, margin, fee, his, today = risk.pre_trade(
+        state.risk, state.trading_day, command, account, instrument, position, source
+    )
     assert instrument is not None
-    position = account.position(instrument)
-    side = position.side(command.direction if command.offset == OPEN else -command.direction)
+    if position is None:
+        position = account.position(instrument)
+    opening = command.offset == OPEN
+    side = position.long if (command.direction > 0) == opening else position.short
     state.order_count = order_id = state.order_count + 1
     time_ns = state.time_ns
     order = Order(order_id, command, account, instrument, position, side, price, state.index, time_ns, source)
     state.matcher.accept(order)
-    if order.offset != OPEN:
+    if not opening:
         clearing.freeze_lots(order, his, today)
-    clearing.set_reservation(order, margin, fee)
+    account.frozen_margin += margin  # set_reservation of an order that holds nothing yet
+    account.frozen_fee += fee
+    order.frozen_margin = margin
+    order.frozen_fee = fee
     events.append(
         OrderAccepted(
             order_id,
@@ -148,7 +156,7 @@ def _order_id(account: Account, order_id: int, client_order_id: str) -> int:
 
 
 def cancel_order(state: State, command: CancelOrder, raw: bytes, events: list[Event]) -> None:
-    account = state.account(command.account_id)
+    account = state.accounts.get(command.account_id) or state.account(command.account_id)
     if not command.request_id:
         _cancel(state, account, command, events)
         return
