@@ -3,13 +3,36 @@ reference-system.md, Part 14."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from node.exchange import codec, commands, invariants, rejects
-from node.exchange.events import CommandRejected, Event, FundsMoved, OrderAccepted, OrderCancelled, TradeExecuted
+from node.exchange.events import (
+    CommandRejected,
+    Event,
+    FundsMoved,
+    LiquidationEnded,
+    LiquidationStarted,
+    OrderAccepted,
+    OrderCancelled,
+    RiskAlerted,
+    TradeExecuted,
+)
 from node.exchange.machine import Machine
-from node.exchange.types import CancelReason, InstrumentStatus, Offset, OrderState, PriceType, TimeCondition
-from tests.exchange.driver import ALL, BUY, IOC, SELL, YUAN, Driver, copper, trades
+from node.exchange.queries import AccountFigures, account_figures, day_figures
+from node.exchange.types import (
+    CancelReason,
+    InstrumentStatus,
+    LiquidationState,
+    Offset,
+    OrderSource,
+    OrderState,
+    PriceType,
+    TimeCondition,
+)
+from tests.exchange.driver import ALL, BUY, IOC, SELL, YUAN, Driver, code, copper, index_future, trades
 from tests.exchange.fingerprint import fingerprint, refused
 
 CU, AL = "SHFE.cu2701", "SHFE.al2701"
@@ -235,3 +258,279 @@ def test_14_4_7_a_new_instrument_trades_at_once(exchange: Driver) -> None:
     exchange.do(copper("SHFE.zn2701", product="zn"))
     exchange.place(seller, SELL, 1, 7_000, instrument="SHFE.zn2701")
     assert trades(exchange.place(buyer, BUY, 1, 7_000, instrument="zn2701")) == [(7_000, 1)]
+
+
+# 14.3 Correctness of money and positions
+
+IF = "CFFEX.IF2701"
+CRITICAL_PERCENT = 95
+
+
+def pair(*instruments: commands.ListInstrument, cash: float = 10_000_000) -> tuple[Driver, str, str]:
+    """An exchange on its first trading day, and two funded accounts."""
+    exchange = Driver(*instruments)
+    exchange.begin_day()
+    return exchange, exchange.account(cash), exchange.account(cash)
+
+
+def deal(exchange: Driver, buyer: str, seller: str, volume: int, price: int, **fields: Any) -> None:
+    exchange.place(seller, SELL, volume, price, **fields)
+    assert trades(exchange.place(buyer, BUY, volume, price, **fields)) == [(price, volume)]
+
+
+def funds(exchange: Driver, account_id: str) -> AccountFigures:
+    return account_figures(exchange.machine.accounts[account_id])
+
+
+def seconds_later(exchange: Driver, seconds: int) -> list[Event]:
+    return exchange.do(commands.AdvanceClock(), time_ns=exchange.machine.time_ns + seconds * 10**9)
+
+
+def test_14_3_1_money_is_whole_units_and_sums_without_a_remainder() -> None:
+    """The reference summed doubles: ten fees of 0.1 were not 1, and a rest of volume was compared with 0.0."""
+    exchange, buyer, seller = pair(copper(open_amount=1_000))
+    for _ in range(10):
+        deal(exchange, buyer, seller, 1, 7_000)
+    figures = funds(exchange, buyer)
+    assert figures.commission == 10_000
+    assert all(type(value) is int for value in figures)
+    assert figures.balance == 10_000_000 * YUAN - 10_000
+
+
+def test_14_3_2_the_multiplier_is_in_funds_limits_profit_settlement_and_turnover() -> None:
+    """The reference multiplied none of these by the contract's size."""
+    exchange, buyer, seller = pair(index_future())
+    poor = exchange.account(136_800)  # the margin of one lot, and nothing for its fee
+    assert code(exchange.place(poor, BUY, 1, 19_000, instrument=IF)) == rejects.INSUFFICIENT_FUNDS.code
+    exchange.do(commands.SetAccountLimits(seller, 0, 1_140_000 * YUAN))
+    assert code(exchange.place(seller, SELL, 1, 19_001, instrument=IF)) == rejects.ORDER_AMOUNT_TOO_LARGE.code
+    deal(exchange, buyer, seller, 1, 19_000, instrument=IF)  # 3 800.0 * 300
+    assert day_figures(exchange.machine.instruments[IF]).turnover_units == 1_140_000 * YUAN
+    before = funds(exchange, buyer)
+    exchange.settle({"IF2701": 19_005})
+    after = funds(exchange, buyer)
+    assert after.pre_balance - before.balance == 300 * YUAN
+    assert after.margin == 19_005 * 2_000 * 300 * 12 // 100
+
+
+def test_14_3_3_margin_and_fees_come_from_the_instrument_and_follow_its_terms() -> None:
+    """The reference showed one table, computed with another, and let an administrator edit a third."""
+    exchange, buyer, seller = pair(copper())
+    deal(exchange, buyer, seller, 1, 7_000)
+    number = exchange.order_id(exchange.place(buyer, BUY, 2, 6_900))
+    terms = msgspec.structs.asdict(copper(margin_long_amount=40_000 * YUAN, open_amount=200_000))
+    (event,) = exchange.do(commands.ModifyInstrument(**terms))
+    assert not isinstance(event, CommandRejected), event
+    figures = funds(exchange, buyer)
+    assert (figures.margin, figures.frozen_margin, figures.frozen_commission) == (
+        40_000 * YUAN,
+        80_000 * YUAN,
+        400_000,
+    )
+    exchange.place(seller, SELL, 2, 6_900)
+    assert not exchange.machine.orders[number].alive
+    figures = funds(exchange, buyer)
+    assert (figures.margin, figures.commission) == (120_000 * YUAN, 175_000 + 400_000)
+
+
+def test_14_3_4_settlement_marks_to_market() -> None:
+    """The reference realised nothing, lost the day's deposits, counted others twice, settled a day again and again, and
+    left working orders alive whose reservations it had erased."""
+    exchange, buyer, seller = pair(copper())
+    deal(exchange, buyer, seller, 2, 7_000)
+    exchange.do(commands.Deposit(buyer, 1_000 * YUAN))
+    exchange.do(commands.Withdraw(buyer, 400 * YUAN))
+    day_order = exchange.order_id(exchange.place(buyer, BUY, 1, 6_900))
+    lasting = exchange.order_id(exchange.place(buyer, BUY, 1, 6_901, time_condition=TimeCondition.GTC))
+    day = exchange.machine.trading_day
+    exchange.settle({"cu2701": 7_020})
+    figures = funds(exchange, buyer)
+    assert figures.pre_balance == (10_000_000 + 1_000 - 400 + 2_000 - 35) * YUAN
+    assert figures.balance == figures.static_balance == figures.pre_balance
+    assert exchange.machine.orders[day_order].state == OrderState.EXPIRED
+    assert exchange.machine.orders[lasting].alive
+    assert (figures.frozen_margin, figures.frozen_commission) == (35_000 * YUAN, 175_000)
+    (again,) = exchange.do(commands.SettleDay(day))
+    assert again.repeated
+    assert funds(exchange, buyer) == figures
+
+
+def test_14_3_5_every_price_reaches_every_account_that_holds_the_instrument() -> None:
+    """In the reference profit and ratio stood still until the account itself traded again."""
+    exchange, buyer, seller = pair(copper(), cash=100_000)
+    deal(exchange, buyer, seller, 2, 7_000)
+    seconds_later(exchange, 2)
+    others = exchange.account(), exchange.account()
+    deal(exchange, others[0], others[1], 1, 6_700)
+    figures = funds(exchange, buyer)
+    assert (figures.position_profit, figures.float_profit) == (-30_000 * YUAN, -30_000 * YUAN)
+    assert figures.margin * 100 >= figures.balance * 100
+    events = seconds_later(exchange, 2)
+    assert buyer in [e.account_id for e in events if isinstance(e, RiskAlerted)]
+    assert [e.account_id for e in events if isinstance(e, LiquidationStarted)] == [buyer]
+
+
+def test_14_3_6_a_partial_fill_keeps_what_the_rest_needs_reserved() -> None:
+    """The reference released everything at the first fill; the rest then traded unreserved."""
+    exchange, buyer, seller = pair(copper())
+    exchange.place(buyer, BUY, 5, 7_000)
+    for sold in range(1, 5):
+        exchange.place(seller, SELL, 1, 7_000)
+        figures = funds(exchange, buyer)
+        assert figures.margin == sold * 35_000 * YUAN
+        assert figures.frozen_margin == (5 - sold) * 35_000 * YUAN
+        assert figures.frozen_commission == (5 - sold) * 175_000
+    exchange.place(seller, SELL, 1, 7_000)
+    figures = funds(exchange, buyer)
+    assert (figures.frozen_margin, figures.frozen_commission) == (0, 0)
+
+
+def test_14_3_7_no_refused_or_ended_order_leaves_anything_frozen() -> None:
+    """The reference kept funds frozen after routing errors, failed matches and prevented self-trades."""
+    exchange, buyer, _ = pair(copper())
+    own = exchange.account(user=exchange.machine.accounts[buyer].user.user_id)
+    exchange.place(own, SELL, 1, 7_000)
+    before = funds(exchange, buyer)
+    refused_or_ended = [
+        exchange.place(buyer, BUY, 1, 7_701),  # outside the limits
+        exchange.place(buyer, BUY, 501, 7_000),  # too many lots
+        exchange.place(buyer, SELL, 1, 7_000, offset=Offset.CLOSE),  # nothing to close
+        exchange.place(buyer, BUY, 1, 6_900, time_condition=IOC),
+        exchange.place(buyer, BUY, 2, 7_000, time_condition=IOC, volume_condition=ALL),
+        exchange.place(buyer, BUY, 1, 7_000, post_only=True),
+        exchange.place(buyer, BUY, 1, 7_000),  # meets the same user's order
+        exchange.place(buyer, BUY, 1, 7_000, self_trade=3),
+        exchange.place(buyer, BUY, 1, 7_000, deadline_ns=1),
+    ]
+    for events in refused_or_ended:
+        assert isinstance(events[-1], CommandRejected | OrderCancelled), events
+        assert not trades(events)
+    assert funds(exchange, buyer) == before
+    assert not exchange.machine.accounts[buyer].live
+    assert exchange.machine.accounts[own].live
+
+
+def test_14_3_8_a_close_freezes_the_bucket_it_takes_and_frozen_lots_are_lots() -> None:
+    """The reference froze today's lots for a close of history, and left frozen lots out of settlement, liquidation and
+    the check before a delisting."""
+    exchange, buyer, seller = pair(copper())
+    deal(exchange, buyer, seller, 2, 7_000)
+    exchange.settle({"cu2701": 7_000})
+    deal(exchange, buyer, seller, 1, 7_000)
+    exchange.place(buyer, SELL, 2, 7_100, offset=Offset.CLOSE, time_condition=TimeCondition.GTC)
+    side = exchange.machine.accounts[buyer].positions[CU].long
+    assert (side.his, side.frozen_his, side.today, side.frozen_today) == (2, 2, 1, 0)
+    (event,) = exchange.do(commands.DelistInstrument(CU))
+    assert isinstance(event, CommandRejected)
+    assert event.code == rejects.INSTRUMENT_HELD.code
+    assert buyer in event.detail
+    before = funds(exchange, buyer)
+    exchange.settle({"cu2701": 7_010})
+    assert funds(exchange, buyer).pre_balance == before.balance + 3 * 10 * 10 * 5 * YUAN  # of all three lots
+    side = exchange.machine.accounts[buyer].positions[CU].long
+    assert (side.his, side.frozen_his) == (3, 2)
+    exchange.place(seller, BUY, 3, 7_010, offset=Offset.CLOSE)
+    exchange.do(commands.ForceLiquidate(buyer, "test"))
+    for _ in range(4):
+        seconds_later(exchange, 2)
+    assert side.volume == side.frozen_his == 0
+
+
+@pytest.mark.parametrize("direction", [BUY, SELL])
+@pytest.mark.parametrize(("short_of", "accepted"), [(0, True), (1, False)])
+def test_14_3_9_opening_either_way_reserves_margin_and_fee_and_equal_is_enough(
+    direction: int, short_of: int, accepted: bool
+) -> None:
+    """In the reference a sell reserved by another coefficient, equality was refused, and no fee was reserved: money
+    could fall below zero."""
+    exchange = Driver(copper())
+    account_id = exchange.account(0)
+    needed = 35_000 * YUAN + 175_000
+    exchange.do(commands.Deposit(account_id, needed - short_of))
+    events = exchange.place(account_id, direction, 1, 7_000)
+    if not accepted:
+        assert code(events) == rejects.INSUFFICIENT_FUNDS.code
+        return
+    figures = funds(exchange, account_id)
+    assert (figures.frozen_margin, figures.frozen_commission, figures.available) == (35_000 * YUAN, 175_000, 0)
+    exchange.place(exchange.account(), -direction, 1, 7_000)
+    figures = funds(exchange, account_id)
+    assert (figures.margin, figures.commission, figures.available) == (35_000 * YUAN, 175_000, 0)
+
+
+def test_14_3_10_closing_today_costs_its_own_fee_and_the_event_tells_the_fee_that_is_booked() -> None:
+    """The reference never applied the fee, and told another one than it booked."""
+    exchange, buyer, seller = pair(index_future())
+    deal(exchange, buyer, seller, 1, 19_000, instrument=IF)
+    exchange.place(seller, BUY, 1, 19_005, instrument=IF, offset=Offset.CLOSETODAY)
+    before = funds(exchange, buyer).commission
+    events = exchange.place(buyer, SELL, 1, 19_005, instrument=IF, offset=Offset.CLOSETODAY)
+    (trade,) = [e for e in events if isinstance(e, TradeExecuted)]
+    assert trade.sell_fee_units == 393_4035
+    assert funds(exchange, buyer).commission - before == trade.sell_fee_units
+
+
+def test_14_3_11_closing_is_never_refused_for_the_risk_ratio() -> None:
+    """The reference refused closing at 95 %: nobody could get out."""
+    exchange, buyer, seller = pair(copper(), cash=72_000)
+    exchange.do(commands.Deposit(seller, 10_000_000 * YUAN))
+    deal(exchange, buyer, seller, 2, 7_000)
+    figures = funds(exchange, buyer)
+    assert figures.margin * 100 >= figures.balance * CRITICAL_PERCENT
+    assert code(exchange.place(buyer, BUY, 1, 7_000)) == rejects.RISK_RATIO_TOO_HIGH.code
+    exchange.place(seller, BUY, 2, 6_990, offset=Offset.CLOSETODAY)
+    assert trades(exchange.place(buyer, SELL, 2, 6_990, offset=Offset.CLOSETODAY)) == [(6_990, 2)]
+
+
+def test_14_3_12_the_position_limit_counts_one_side_with_its_working_orders() -> None:
+    """The reference added both sides up, and measured them by a balance that could be stale or zero."""
+    exchange, buyer, seller = pair(copper(position_limit=3))
+    deal(exchange, buyer, seller, 2, 7_000)
+    deal(exchange, seller, buyer, 3, 7_000)  # the other side of each has its own limit
+    assert code(exchange.place(buyer, SELL, 1, 7_100)) == rejects.POSITION_LIMIT.code
+    exchange.place(buyer, BUY, 1, 6_900)
+    assert code(exchange.place(buyer, BUY, 1, 6_900)) == rejects.POSITION_LIMIT.code
+
+
+def test_14_3_13_forced_orders_are_on_the_tick_inside_the_limits_and_followed_until_they_fill() -> None:
+    """The reference multiplied a price by 0.995: off the tick, beyond the limits, entered once and forgotten."""
+    exchange, buyer, seller = pair(copper())
+    deal(exchange, buyer, seller, 3, 7_000)
+    bidder = exchange.account()
+    exchange.place(bidder, BUY, 1, 6_301)  # a tick above the lower limit
+    exchange.do(commands.ForceLiquidate(buyer, "test"))
+    entered: list[OrderAccepted] = []
+    for _ in range(5):
+        entered += [e for e in seconds_later(exchange, 2) if isinstance(e, OrderAccepted)]
+    instrument = exchange.machine.instruments[CU]
+    assert entered
+    for order in entered:
+        assert (order.account_id, order.direction, order.source) == (buyer, SELL, OrderSource.LIQUIDATION)
+        assert instrument.lower_limit_ticks <= order.price_ticks <= instrument.upper_limit_ticks
+    side = exchange.machine.accounts[buyer].positions[CU].long
+    assert side.volume == 2  # the bid took one lot
+    exchange.place(bidder, BUY, 2, 6_400)
+    events = [event for _ in range(3) for event in seconds_later(exchange, 2)]
+    assert side.volume == 0
+    (ended,) = [e for e in events if isinstance(e, LiquidationEnded)]
+    assert (ended.account_id, ended.state) == (buyer, LiquidationState.DONE)
+    assert ended.loss_units > 0
+
+
+def test_14_3_15_only_what_is_free_and_settled_leaves_an_account() -> None:
+    """The reference looked at money alone, not at the risk that it covered."""
+    exchange, buyer, seller = pair(copper(), cash=100_000)
+    exchange.do(commands.Deposit(seller, 10_000_000 * YUAN))
+    deal(exchange, buyer, seller, 2, 7_000)
+    exchange.place(buyer, BUY, 1, 7_000 - 600, time_condition=IOC)
+    free = funds(exchange, buyer).withdraw_quota
+    assert free == (100_000 - 70_000 - 35) * YUAN
+    others = exchange.account(), exchange.account()
+    deal(exchange, others[0], others[1], 1, 7_100)  # 10 000 of profit that is not settled
+    assert funds(exchange, buyer).withdraw_quota == free
+    assert code(exchange.do(commands.Withdraw(buyer, free + 1))) == rejects.WITHDRAWAL_FAILED.code
+    assert isinstance(exchange.do(commands.Withdraw(buyer, free))[0], FundsMoved)
+    figures = funds(exchange, buyer)
+    assert figures.withdraw_quota == 0
+    assert figures.available == figures.position_profit == 10_000 * YUAN
+    assert figures.balance >= figures.margin
