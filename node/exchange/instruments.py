@@ -192,6 +192,29 @@ def price_limits(terms: Terms, pre_settlement_ticks: int) -> tuple[int, int]:
     return lower, min(upper, PRICE_TICKS_MAX)
 
 
+def day_limits(instrument: Instrument) -> tuple[int, int]:
+    """(lower, upper) price limit in ticks, by the terms and the previous settlement price that an instrument has now.
+
+    The upper one is capped so that the largest side of a position, at that price, stays within NOTIONAL_UNITS_MAX. An
+    order was only accepted within that bound at the limit of its own time; when prices or limits rise, positions that
+    are held could leave it, and the profit of a fill could leave the 64 bits of an event. No price that was possible
+    before is cut off. Few instruments of this world come near: only they cost a walk.
+    """
+    lower, upper = price_limits(instrument.terms, instrument.pre_settlement_ticks)
+    lots_max = NOTIONAL_UNITS_MAX // (upper * instrument.tick_value)
+    book = instrument.book
+    resting = sum(level.volume for side in (book.bids, book.asks) for level in side.levels.values())
+    if max(1, instrument.open_interest + resting) > lots_max:
+        lots = 1
+        for account in instrument.holders.values():
+            position = account.positions[instrument.instrument_id]
+            for held in (position.long, position.short):
+                lots = max(lots, held.today + held.his + held.opening)
+        capped = NOTIONAL_UNITS_MAX // (lots * instrument.tick_value)
+        upper = max(instrument.pre_settlement_ticks, min(upper, capped))
+    return min(lower, upper), upper
+
+
 def terms_fault(terms: Terms) -> str:
     """What is wrong with an instrument's terms, naming the field and the value; empty if nothing is."""
     exchange, dot, code = terms.instrument_id.partition(".")

@@ -9,14 +9,13 @@ from msgspec.structs import replace
 from node.exchange import auction, clearing, monitor, rejects, sessions, triggers
 from node.exchange.commands import DelistInstrument, ListInstrument, ModifyInstrument, SetInstrumentStatus, Terms
 from node.exchange.events import Event, InstrumentListed, InstrumentModified, InstrumentStatusChanged
-from node.exchange.instruments import Instrument, Venue, price_limits, terms_fault
+from node.exchange.instruments import Instrument, Venue, day_limits, terms_fault
 from node.exchange.orders import Order
 from node.exchange.rejects import Refused
 from node.exchange.state import Handlers, State
 from node.exchange.texts import check_note
 from node.exchange.types import (
     INSTRUMENTS_MAX,
-    NOTIONAL_UNITS_MAX,
     PRICE_TICKS_MAX,
     CancelReason,
     InstrumentStatus,
@@ -77,10 +76,11 @@ def modify_instrument(state: State, command: ModifyInstrument, raw: bytes, event
             state, instrument, terms.product
         ):
             raise _other_margin_rule(terms)
-    _check_holders(state, instrument, terms)
+    _check_listing_day(state, instrument, terms)
     if changed:
         _change_identity(state, instrument, terms, prices)
     instrument.set_terms(terms)
+    instrument.lower_limit_ticks, instrument.upper_limit_ticks = day_limits(instrument)
     events.append(InstrumentModified(instrument.instrument_id, instrument.version))
     _follow_terms(state, instrument, events)
     if AUCTION_ORDER <= instrument.phase <= AUCTION_NO_CANCEL:
@@ -227,27 +227,13 @@ def _check_unused(instrument: Instrument, changed: str) -> None:
         raise Refused(rejects.INSTRUMENT_HELD, f"{changed}: conditional orders wait for a price in its ticks")
 
 
-def _check_holders(state: State, instrument: Instrument, terms: Terms) -> None:
-    """Raises Refused if what accounts hold does not go with new terms."""
+def _check_listing_day(state: State, instrument: Instrument, terms: Terms) -> None:
+    """Raises Refused if an instrument that accounts hold would not be listed yet."""
     if terms.listing_day > state.trading_day and holders(instrument):
         raise Refused(
             rejects.INSTRUMENT_HELD,
             f"listing_day {terms.listing_day} is after the trading day {state.trading_day}: {name_holders(instrument)}",
         )
-    upper = price_limits(terms, terms.pre_settlement_ticks)[1]
-    if upper <= instrument.upper_limit_ticks:
-        return
-    lot_units = upper * terms.tick_units * terms.volume_multiple
-    for account_id, account in instrument.holders.items():
-        position = account.positions[instrument.instrument_id]
-        for side in (position.long, position.short):
-            lots = side.volume + side.opening
-            if lots * lot_units > NOTIONAL_UNITS_MAX:
-                raise Refused(
-                    rejects.BAD_INSTRUMENT,
-                    f"limit_up_rate {terms.limit_up_rate}: {account_id} has {lots} lots on a side, at the upper limit "
-                    f"worth more than {NOTIONAL_UNITS_MAX} units",
-                )
 
 
 def _change_identity(state: State, instrument: Instrument, terms: Terms, prices: tuple[int, int, int, int]) -> None:

@@ -36,13 +36,12 @@ from node.exchange.commands import (
     WithdrawAnnouncement,
 )
 from node.exchange.events import DaySettled, Event, InstrumentSettled, SettlementPricesSet, SettlementStarted
-from node.exchange.instruments import Instrument, price_limits
+from node.exchange.instruments import Instrument, day_limits
 from node.exchange.ledger import Account
 from node.exchange.mark_to_market import Budget, Marked, end_orders, keep_covered_orders, mark, state_account
 from node.exchange.rejects import Refused
 from node.exchange.state import Handlers, State
 from node.exchange.types import (
-    NOTIONAL_UNITS_MAX,
     PRICE_TICKS_MAX,
     SETTLEMENTS_KEPT,
     InstrumentStatus,
@@ -293,7 +292,7 @@ def _end_day(state: State, instrument: Instrument, trading_day: int, events: lis
         close = instrument.pre_close_ticks = instrument.last_ticks
     if ticks:
         instrument.last_ticks = instrument.pre_settlement_ticks = ticks
-    instrument.lower_limit_ticks, instrument.upper_limit_ticks = next_limits(instrument)
+    instrument.lower_limit_ticks, instrument.upper_limit_ticks = day_limits(instrument)
     instrument.pre_open_interest = instrument.open_interest
     if ticks:
         events.append(
@@ -325,29 +324,6 @@ def _end_instrument(state: State, instrument: Instrument, events: list[Event]) -
     instrument.status_reason = f"expired on {instrument.terms.expiry_day}"
     listing.free_code(state, instrument)
     triggers.cancel_of_instrument(state, instrument, events)
-
-
-def next_limits(instrument: Instrument) -> tuple[int, int]:
-    """(lower, upper) price limit in ticks from the previous settlement price on.
-
-    The upper one is capped so that the largest side of a position, at that price, stays within NOTIONAL_UNITS_MAX. An
-    order was only accepted within that bound at its own day's limit; when prices rise from day to day, positions that
-    are held could leave it, and the profit of a fill could leave the 64 bits of an event. The settlement price itself
-    never does: it lies within the old limits. Few instruments of this world come near: only they cost a walk.
-    """
-    lower, upper = price_limits(instrument.terms, instrument.pre_settlement_ticks)
-    lots_max = NOTIONAL_UNITS_MAX // (upper * instrument.tick_value)
-    book = instrument.book
-    resting = sum(level.volume for side in (book.bids, book.asks) for level in side.levels.values())
-    if max(1, instrument.open_interest + resting) > lots_max:
-        lots = 1
-        for account in instrument.holders.values():
-            position = account.positions[instrument.instrument_id]
-            for held in (position.long, position.short):
-                lots = max(lots, held.today + held.his + held.opening)
-        capped = NOTIONAL_UNITS_MAX // (lots * instrument.tick_value)
-        upper = max(instrument.pre_settlement_ticks, min(upper, capped))
-    return min(lower, upper), upper
 
 
 def _settle(state: State, running: Running, account: Account, budget: Budget, events: list[Event]) -> bool:

@@ -28,7 +28,7 @@ from node.exchange.events import (
     OrderCancelled,
 )
 from node.exchange.instruments import Instrument
-from node.exchange.types import CancelReason, InstrumentStatus, Phase
+from node.exchange.types import NOTIONAL_UNITS_MAX, CancelReason, InstrumentStatus, Phase
 from tests.exchange.driver import BUY, CLOSETODAY, MONDAY_NS, SELL, YUAN, Driver, code, copper, index_future, trades
 from tests.exchange.refusals import refused
 
@@ -313,15 +313,16 @@ def test_a_margin_rule_that_other_contracts_share_stays(driver):
     )
 
 
-def test_a_limit_that_would_make_a_position_worth_too_much_is_refused():
+def test_a_limit_that_would_make_a_position_worth_too_much_stays_below(driver):
     huge = {"volume_multiple": 10**6, "tick_units": 10**5, "margin_long_amount": 0, "margin_short_amount": 0}
     driver = Driver(copper(**huge, volume_max=100))
     buyer, seller = driver.account(), driver.account()
     driver.place(seller, SELL, 100, 7_000)
     driver.place(buyer, BUY, 100, 7_000)
-    refusal = refused(driver, modification(driver, limit_up_rate=10**9))
-    assert refusal.code == rejects.BAD_INSTRUMENT.code
-    assert f"limit_up_rate 1000000000: {seller} has 100 lots on a side" in refusal.detail
+    modify(driver, limit_up_rate=10**9)  # 14 000 ticks
+    assert master(driver).upper_limit_ticks == NOTIONAL_UNITS_MAX // (100 * 10**11) == 10_000
+    modify(driver, name="again")
+    assert master(driver).upper_limit_ticks == 10_000
 
 
 def test_the_listing_day_of_a_held_instrument_is_not_put_off(driver):
