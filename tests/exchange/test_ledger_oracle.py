@@ -7,6 +7,7 @@ trades and statements tell of fees and profits is recomputed on the way.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -15,12 +16,13 @@ from hypothesis import strategies as st
 
 from node.exchange import commands
 from node.exchange.events import DaySettled, Event, TradeExecuted
+from node.exchange.machine import Machine
 from node.exchange.queries import account_figures, position_figures
 from node.exchange.types import InstrumentStatus, Offset, PriceType, SelfTrade, TimeCondition, VolumeCondition
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, copper, index_future
 from tests.exchange.model.ledger import LONG, SHORT, Books, History, recompute
+from tests.exchange.stream import MONDAY_NS, Stream
 
-MONDAY = 1_795_399_200 * 10**9  # 2026-11-23 10:00 in Shanghai
 INSTRUMENTS = (
     copper(close_amount=100_000, close_today_amount=250_000),  # SHFE: CLOSE takes history alone; by lot
     copper("SHFE.cu2702", expiry_day=20261126, margin_long_rate=70_000_001, margin_short_rate=90_000_003,
@@ -87,6 +89,32 @@ class Settle(NamedTuple):
 Step = Place | Close | Modify | Cancel | Move | Reprice | Settle
 
 
+@pytest.fixture(autouse=True, scope="module")
+def settlements_are_cut_up() -> Iterator[None]:
+    """A few accounts per command, so that figures are compared between settled and unsettled ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("node.exchange.settlement.STEPS_PER_COMMAND", 2)
+        yield
+
+
+def recomputed(machine: Machine, history: History) -> Books:
+    return recompute(history, lambda order_id: machine.orders[order_id].price_ticks)
+
+
+def compare(machine: Machine, history: History) -> None:
+    """Every figure of every account and every position, asked and recomputed."""
+    books = recomputed(machine, history)
+    assert list(books.accounts) == list(machine.accounts)
+    for account_id, account in machine.accounts.items():
+        assert account_figures(account) == books.figures(account_id), account_id
+        for instrument_id, position in account.positions.items():
+            told = position_figures(position)
+            assert told.long == books.side_figures(account_id, instrument_id, LONG), (account_id, instrument_id)
+            assert told.short == books.side_figures(account_id, instrument_id, SHORT), (account_id, instrument_id)
+        held = {name for (name, _), side in books.accounts[account_id].sides.items() if side.volume}
+        assert held <= set(account.positions)
+
+
 class Exchange:
     """The machine, the history of what it was told and told, and the comparison with the model."""
 
@@ -94,7 +122,7 @@ class Exchange:
         self.driver = Driver()
         self.machine = self.driver.machine
         self.history: History = []
-        self.do(commands.AdvanceClock(), time_ns=MONDAY)
+        self.do(commands.AdvanceClock(), time_ns=MONDAY_NS)
         for terms in INSTRUMENTS:
             self.do(terms)
         self.accounts: list[str] = []
@@ -108,29 +136,14 @@ class Exchange:
         self.history.append((command, events))
         return events
 
-    def books(self) -> Books:
-        return recompute(self.history, lambda order_id: self.machine.orders[order_id].price_ticks)
-
-    def compare(self) -> None:
-        books = self.books()
-        assert list(books.accounts) == list(self.machine.accounts)
-        for account_id, account in self.machine.accounts.items():
-            assert account_figures(account) == books.figures(account_id), account_id
-            for instrument_id, position in account.positions.items():
-                told = position_figures(position)
-                assert told.long == books.side_figures(account_id, instrument_id, LONG), (account_id, instrument_id)
-                assert told.short == books.side_figures(account_id, instrument_id, SHORT), (account_id, instrument_id)
-            held = {name for (name, _), side in books.accounts[account_id].sides.items() if side.volume}
-            assert held <= set(account.positions)
-
     def take(self, step: Step) -> None:
         """One step, compared after each of its commands."""
         for command in self.commands_of(step):
             self.do(command)
-            self.compare()
+            compare(self.machine, self.history)
         while self.machine.settlements.running is not None:
             self.do(commands.AdvanceClock())
-            self.compare()
+            compare(self.machine, self.history)
 
     def commands_of(self, step: Step) -> list[commands.Command]:
         if isinstance(step, Place):
@@ -261,4 +274,31 @@ def test_the_ledger_is_what_its_events_say_over_many_days(seed: int) -> None:
     assert len(fills) > 30
     assert {fill.buy_offset for fill in fills} | {fill.sell_offset for fill in fills} == set(Offset)
     assert sum(isinstance(event, DaySettled) for event in told) >= 3
-    assert any(side.volume for account in exchange.books().accounts.values() for side in account.sides.values())
+    books = recomputed(exchange.machine, exchange.history)
+    assert any(side.volume for account in books.accounts.values() for side in account.sides.values())
+
+
+class WatchedStream(Stream):
+    """A stream of every command there is, whose history is kept and now and then compared."""
+
+    COMPARE_EVERY = 7  # entries: a comparison recomputes everything from the beginning
+
+    def __init__(self, seed: int) -> None:
+        self.history: History = []
+        super().__init__(seed)
+
+    def _entry(self, batch: list[commands.Command], *, time_ns: int = 0) -> list[list[Event]]:
+        results = super()._entry(batch, time_ns=time_ns)
+        self.history += zip(batch, results, strict=True)
+        if len(self.log) % self.COMPARE_EVERY == 0:
+            compare(self.machine, self.history)
+        return results
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_ledger_is_what_its_events_say_whatever_happens(seed: int) -> None:
+    """Liquidations, conditional orders, auctions, expiries, frozen accounts, changed terms, wild values."""
+    stream = WatchedStream(seed)
+    stream.run(1_500)
+    compare(stream.machine, stream.history)
+    assert stream.told["TradeExecuted"] > 30

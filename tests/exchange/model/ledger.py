@@ -277,19 +277,15 @@ class Books:
 
     # Settlement
 
-    def SettlementStarted(self, event: events.SettlementStarted) -> None:
-        for instrument in self.instruments.values():
-            price = instrument.default_settlement()
-            if price is not None:
-                instrument.last = instrument.settlement = price
-
     def InstrumentSettled(self, event: events.InstrumentSettled) -> None:
+        """All instruments come before the first account, so every account is settled at the settlement prices."""
         instrument = self.instruments[event.instrument_id]
-        if instrument.settlement:
-            demand(event.settlement_ticks, instrument.settlement, event)
+        price = instrument.default_settlement()
+        if price is not None:
+            demand(event.settlement_ticks, price, event)
         demand((event.volume, event.turnover_ticks), (instrument.volume, instrument.turnover), event)
-        instrument.last, instrument.volume, instrument.turnover = event.settlement_ticks, 0, 0
-        instrument.settlement = 0
+        instrument.last = event.settlement_ticks
+        instrument.volume = instrument.turnover = instrument.settlement = 0
 
     def PositionExpired(self, event: events.PositionExpired) -> None:
         """Cash settlement at the settlement price: the side ends, its profit is realised (and no fee is taken)."""
