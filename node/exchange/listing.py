@@ -79,10 +79,12 @@ def modify_instrument(state: State, command: ModifyInstrument, raw: bytes, event
     _check_listing_day(state, instrument, terms)
     if changed:
         _change_identity(state, instrument, terms, prices)
+    limits = (instrument.lower_limit_ticks, instrument.upper_limit_ticks)
     instrument.set_terms(terms)
     instrument.lower_limit_ticks, instrument.upper_limit_ticks = day_limits(instrument)
     events.append(InstrumentModified(instrument.instrument_id, instrument.version))
-    _follow_terms(state, instrument, events)
+    if charges(old) != charges(terms) or limits != (instrument.lower_limit_ticks, instrument.upper_limit_ticks):
+        _follow_terms(state, instrument, events)
     if AUCTION_ORDER <= instrument.phase <= AUCTION_NO_CANCEL:
         auction.indicate(instrument, events)
     sessions.refresh(state, instrument, events)
@@ -156,6 +158,22 @@ def identity_changes(old: Terms, new: Terms) -> str:
         ("margin_rule", old.margin_rule, new.margin_rule),
     )
     return ", ".join(f"{field} {was!a} -> {will!a}" for field, was, will in fields if was != will)
+
+
+def charges(terms: Terms) -> tuple[int, ...]:
+    """The terms that decide what positions and orders hold of their accounts' money."""
+    return (
+        terms.margin_long_rate,
+        terms.margin_long_amount,
+        terms.margin_short_rate,
+        terms.margin_short_amount,
+        terms.open_rate,
+        terms.open_amount,
+        terms.close_rate,
+        terms.close_amount,
+        terms.close_today_rate,
+        terms.close_today_amount,
+    )
 
 
 def _listed(state: State, instrument_id: str) -> Instrument:

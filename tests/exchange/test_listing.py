@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import msgspec
@@ -512,3 +513,86 @@ def test_a_modified_instrument_trades_at_its_new_fee(driver):
     modify(driver, open_amount=100 * YUAN)
     assert isinstance(driver.place(buyer, BUY, 1, 7_000)[0], OrderAccepted)
     assert [driver.machine.accounts[a].commission for a in (buyer, seller)] == [100 * YUAN] * 2
+
+
+# --- all of it together ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_order_of_changes_and_trades_unbalances_the_books(seed):
+    """Every `do` checks all invariants: reservations, margins, positions and money follow from what is there."""
+    rng = random.Random(seed)
+    driver = Driver(copper(), copper("SHFE.cu2702"))
+    driver.begin_day()
+    accounts = [driver.account(rng.choice((150_000, 400_000, 10_000_000))) for _ in range(5)]
+    done = {"changed": 0, "cancelled": 0, "traded": 0}
+    for _ in range(1_000):
+        draw = rng.random()
+        instrument_id = rng.choice((ID, ID, "SHFE.cu2702"))
+        instrument = driver.machine.instruments[instrument_id]
+        if draw < 0.7:
+            offset = rng.choice((0, 0, 0, 2))
+            price = instrument.pre_settlement_ticks + rng.randint(-30, 30)
+            events = driver.place(
+                rng.choice(accounts),
+                rng.choice((BUY, SELL)),
+                rng.randint(1, 4),
+                price,
+                instrument=instrument_id,
+                offset=offset,
+            )
+            done["traded"] += len(trades(events))
+        elif draw < 0.93:
+            terms = {field: getattr(instrument.terms, field) for field in commands.Terms.__struct_fields__}
+            terms |= rng.choice(
+                (
+                    {"margin_long_amount": rng.randint(1, 60_000) * YUAN, "margin_long_rate": 0},
+                    {"margin_short_rate": rng.randint(0, 10**8), "margin_short_amount": rng.randint(0, 10**8)},
+                    {"open_amount": rng.randint(0, 10**6), "close_today_rate": rng.randint(0, 10**6)},
+                    {"limit_up_rate": rng.randint(10**6, 10**8), "limit_down_rate": rng.randint(10**6, 10**8)},
+                    {"volume_multiple": rng.choice((5, 10))},
+                    {"tick_units": rng.choice((5, 10, 20)) * YUAN},
+                    {"product": rng.choice(("cu", "bc")), "margin_rule": rng.choice((0, 1))},
+                )
+            )
+            events = driver.do(ModifyInstrument(**terms))
+            done["changed"] += isinstance(events[0], InstrumentModified)
+            done["cancelled"] += len(cancels(events))
+        elif draw < 0.97:
+            driver.do(SetInstrumentStatus(instrument_id, rng.choice((ACTIVE, ACTIVE, SUSPENDED, AUCTION))))
+        elif draw < 0.98:
+            driver.do(commands.FreezeAccount(rng.choice(accounts), rng.choice((0, 0, 1, 3)), rng.random() < 0.5))
+        else:
+            driver.do(commands.AdvanceClock(), time_ns=driver.machine.time_ns + 2 * 10**9)
+    assert min(done.values()) > 3, done
+
+
+def test_a_settlement_in_between_changes_nothing_about_that(driver):
+    driver.begin_day()
+    buyer, seller = driver.account(), driver.account()
+    driver.place(seller, SELL, 2, 7_000)
+    driver.place(buyer, BUY, 2, 7_000)
+    driver.settle({ID: 7_100})
+    modify(driver, margin_long_rate=100_000_000, margin_long_amount=0)
+    assert driver.machine.accounts[buyer].margin == 2 * 35_500 * YUAN  # 10 % of the settlement price
+    assert master(driver).terms.pre_settlement_ticks == master(driver).pre_settlement_ticks == 7_100
+    assert (master(driver).lower_limit_ticks, master(driver).upper_limit_ticks) == (6_390, 7_810)
+    driver.place(buyer, SELL, 2, 7_100, offset=1)
+    driver.place(seller, BUY, 2, 7_100, offset=1)
+    driver.settle()
+    modify(driver, volume_multiple=10)  # the records of the old contract are gone
+    assert master(driver).tick_value == 100 * YUAN
+
+
+def test_a_delisted_instrument_with_trades_of_the_day_does_not_hold_up_its_settlement(driver):
+    driver.begin_day()
+    buyer, seller = driver.account(), driver.account()
+    driver.place(seller, SELL, 1, 7_000)
+    driver.place(buyer, BUY, 1, 7_000)
+    driver.place(buyer, SELL, 1, 7_010, offset=CLOSETODAY)
+    driver.place(seller, BUY, 1, 7_010, offset=CLOSETODAY)
+    driver.do(DelistInstrument(ID))
+    day = driver.machine.trading_day
+    driver.settle()
+    assert driver.machine.trading_day > day
+    assert driver.machine.accounts[buyer].pre_balance == 10_000_000 * YUAN + 100 * 5 * YUAN - 2 * 175_000
