@@ -1,9 +1,12 @@
 """The timekeeper: one AdvanceClock when the state waits for a moment that has come, and never a storm of them."""
 
+# ruff: noqa: ASYNC110 (processes have no trio.Event)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import trio
@@ -17,6 +20,7 @@ from node.exchange.codec import encode_command
 from node.exchange.events import ClockAdvanced, SessionChanged
 from node.exchange.machine import Machine
 from node.exchange.types import Phase
+from node.local import LocalCluster
 from node.timekeeper import BACK_OFF_S, LOOK_S, NEAR_S, Timekeeper
 
 TUESDAY = 20270105
@@ -224,3 +228,21 @@ async def test_an_entry_that_brought_nothing_is_not_followed_by_the_next_at_once
     stuck = Stuck(alone.wall)
     await keep(stuck, 1)
     assert 40 <= len(stuck.submitted_at) <= 50
+
+
+async def test_a_real_cluster_opens_its_first_trading_day_once_also_when_its_leader_dies(tmp_path: Path) -> None:
+    def opened(cluster: LocalCluster) -> list[str]:
+        lines = [line for node in cluster.config.nodes for line in cluster.log_path(node.name).read_text().splitlines()]
+        return [line for line in lines if "a trading day opened" in line]
+
+    async with LocalCluster.temporary(tmp_path, instruments=[]) as cluster:
+        overview = await cluster.wait_until_ready()
+        with trio.fail_after(10):
+            while not opened(cluster):
+                await trio.sleep(0.05)
+        assert overview.leader is not None
+        cluster.kill(overview.leader.node)
+        await cluster.restart(overview.leader.node)
+        await cluster.wait_until_ready()
+        await trio.sleep(2 * LOOK_S)
+        assert len(opened(cluster)) == 1
