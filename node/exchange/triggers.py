@@ -49,7 +49,8 @@ from node.exchange.types import (
     TimeCondition,
 )
 
-FIRED_PER_COMMAND: Final = 64  # conditional orders that become orders before the rest waits for the next command
+FIRED_PER_COMMAND: Final = 64  # conditional orders that become orders before the rest waits for the next command ...
+EVENTS_PER_COMMAND: Final = 500  # ... and no further one after so many events
 ENDED_PER_COMMAND: Final = 500  # that expire, or whose instrument ended
 # Of the whole exchange: above it, one that ends displaces the oldest ended one of its own account.
 CONDITIONALS_ENDED_MAX: Final = 200_000
@@ -394,8 +395,9 @@ def _enter_fired(state: State, events: list[Event], start: int) -> None:
     triggers = state.triggers
     moved = state.matcher.moved
     looked = _look(state, events, start)
+    until = len(events) + EVENTS_PER_COMMAND
     for _ in range(FIRED_PER_COMMAND):
-        if not triggers.fired:
+        if not triggers.fired or len(events) > until:
             break
         conditional = triggers.fired.pop(next(iter(triggers.fired)))
         instrument = conditional.instrument

@@ -8,6 +8,7 @@ import pytest
 
 from node.exchange import commands, monitor, rejects
 from node.exchange.events import Event, LiquidationStarted, RiskAlerted, RiskParametersSet
+from node.exchange.ledger import Account
 from node.exchange.machine import Machine
 from node.exchange.monitor import level_of
 from node.exchange.risk import RiskParameters
@@ -268,7 +269,7 @@ def test_a_trade_at_the_same_price_counts_too_because_positions_changed() -> Non
 
 
 def test_a_round_is_cut_up_and_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "EXAMINED_PER_COMMAND", 3)
+    monkeypatch.setattr(monitor, "WORK_PER_COMMAND", 3)
     market = Market()
     accounts = [market.holder(60_000) for _ in range(8)]
     market.let_pass(2)
@@ -287,7 +288,7 @@ def test_a_round_is_cut_up_and_goes_on_where_it_stopped(monkeypatch: pytest.Monk
 
 
 def test_a_trade_during_a_round_is_seen_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(monitor, "EXAMINED_PER_COMMAND", 2)
+    monkeypatch.setattr(monitor, "WORK_PER_COMMAND", 2)
     market = Market()
     accounts = [market.holder(60_000) for _ in range(4)]
     market.let_pass(5)
@@ -307,9 +308,12 @@ def test_an_account_that_holds_several_instruments_is_rated_once_a_round(monkeyp
     market.place(account, BUY, 1, 7_000, instrument="SHFE.cu2702")
     rated: list[str] = []
     rate = monitor._assess
-    monkeypatch.setattr(
-        monitor, "_assess", lambda state, a, events: (rated.append(a.account_id), rate(state, a, events))
-    )
+
+    def noted(state: Machine, rated_account: Account, events: list[Event]) -> int:
+        rated.append(rated_account.account_id)
+        return rate(state, rated_account, events)
+
+    monkeypatch.setattr(monitor, "_assess", noted)
     market.let_pass(2)
     assert rated.count(account) == 1
 
