@@ -42,7 +42,6 @@ from node.exchange.mark_to_market import Budget, Marked, end_orders, keep_covere
 from node.exchange.rejects import Refused
 from node.exchange.state import Handlers, State
 from node.exchange.types import (
-    PRICE_TICKS_MAX,
     SETTLEMENTS_KEPT,
     InstrumentStatus,
     Phase,
@@ -171,8 +170,6 @@ def _check_day(state: State, trading_day: int) -> None:
 def _check_price(instrument: Instrument, ticks: int) -> None:
     """A settlement price lies where the day's trades may: positions can lose no more at it than was reckoned with."""
     name, lower, upper = instrument.instrument_id, instrument.lower_limit_ticks, instrument.upper_limit_ticks
-    if not 1 <= ticks <= PRICE_TICKS_MAX:
-        raise Refused(rejects.BAD_SETTLEMENT_PRICE, f"{name}: {ticks} ticks is not in [1, {PRICE_TICKS_MAX}]")
     if not lower <= ticks <= upper:
         raise Refused(rejects.BAD_SETTLEMENT_PRICE, f"{name}: {ticks} ticks is outside the limits [{lower}, {upper}]")
 

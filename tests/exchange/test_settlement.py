@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import msgspec
 import pytest
 
 from node.exchange import codec, commands, invariants, mark_to_market, queries, rejects, settlement
 from node.exchange.events import (
     AccountSettled,
+    AuctionIndicated,
     CommandRejected,
     ConditionalEnded,
     DaySettled,
@@ -18,6 +20,7 @@ from node.exchange.events import (
     OrderCancelled,
     PositionExpired,
     RequestRepeated,
+    RiskAlerted,
     SessionChanged,
     SettlementStarted,
 )
@@ -172,7 +175,10 @@ def test_the_rule_last_hour_averages_its_trades_or_without_any_the_whole_day(
     if within:
         there.trade(within, 7_100)
     exchange.do(commands.AdvanceClock(), time_ns=exchange.machine.time_ns + 3_600 * 10**9)
+    instrument = there.machine.instruments["SHFE.cu2701"]
+    assert instrument.hour_volume == before
     assert of(InstrumentSettled, exchange.settle())[0].settlement_ticks == expected
+    assert (instrument.hour_volume, instrument.hour_turnover_ticks) == (0, 0)
 
 
 def test_an_instrument_that_nobody_holds_and_nobody_traded_needs_no_price() -> None:
@@ -181,6 +187,20 @@ def test_an_instrument_that_nobody_holds_and_nobody_traded_needs_no_price() -> N
     events = there.exchange.settle()
     assert [e.instrument_id for e in of(InstrumentSettled, events)] == ["SHFE.cu2701"]
     assert of(DaySettled, events)
+
+
+def test_a_price_that_the_limits_of_the_day_no_longer_allow_is_refused_and_nothing_has_changed() -> None:
+    there = market()
+    there.trade(1, 7_600)
+    terms = msgspec.structs.asdict(copper(limit_up_rate=50_000_000))
+    (event,) = there.exchange.do(commands.ModifyInstrument(**terms))
+    assert not isinstance(event, CommandRejected), event
+    (event,) = there.exchange.do(commands.SettleDay(MONDAY))
+    assert event.code == rejects.BAD_SETTLEMENT_PRICE.code
+    assert "SHFE.cu2701: 7600 ticks is outside the limits [6300, 7350]" in event.detail
+    assert there.machine.settlements.running is None
+    assert there.machine.instruments["SHFE.cu2701"].phase == Phase.CONTINUOUS
+    assert of(DaySettled, there.exchange.settle({"cu2701": 7_350}))
 
 
 # When
@@ -312,6 +332,55 @@ def test_an_account_without_enough_left_is_listed_for_liquidation_and_the_others
     (settled,) = of(DaySettled, there.exchange.settle({"cu2701": 6_950}))  # loses 5 000
     assert there.machine.settlements.listed == [there.long]
     assert settled.liquidations == 1
+
+
+def test_the_list_for_liquidation_is_that_of_the_newest_settlement() -> None:
+    there = market(cash=72_000)
+    there.trade(2, 7_000)
+    there.exchange.settle({"cu2701": 6_950})
+    assert there.machine.settlements.listed == [there.long]
+    there.exchange.do(commands.Deposit(there.long, 10**6 * YUAN))
+    there.exchange.settle({"cu2701": 6_950})
+    assert there.machine.settlements.listed == []
+
+
+@pytest.mark.parametrize(("left", "listed"), [(0, True), (1, False)])
+def test_an_account_whose_margin_is_its_whole_balance_is_listed(left: int, listed: bool) -> None:
+    there = market(cash=80_000)
+    there.trade(2, 7_000)
+    loss = -(80_000 - 70_000 - 35) * YUAN
+    there.exchange.do(commands.Withdraw(there.long, -loss - left))
+    there.exchange.settle({"cu2701": 7_000})
+    figures = there.figures(there.long)
+    assert (figures.balance, figures.margin) == (70_000 * YUAN + left, 70_000 * YUAN)
+    assert (there.long in there.machine.settlements.listed) is listed
+
+
+def test_an_account_whose_working_closes_take_the_last_of_its_funds_is_listed_and_keeps_no_opening_order() -> None:
+    """Closing orders are never refused for their fees: these are what drives available below zero here."""
+    there = market(copper(close_amount=1_000 * YUAN), cash=107_000)
+    there.exchange.do(commands.Deposit(there.short, 10**12))
+    there.trade(2, 7_000)
+    opening = there.exchange.order_id(there.exchange.place(there.long, BUY, 1, 6_900, time_condition=GTC))
+    there.exchange.settle({"cu2701": 7_000})
+    assert there.machine.orders[opening].alive  # 36 965 - 35 017.5
+    there.exchange.place(there.long, SELL, 2, 7_100, offset=CLOSE, time_condition=GTC)
+    (ended,) = of(OrderCancelled, there.exchange.settle({"cu2701": 7_000}))
+    assert (ended.order_id, ended.reason) == (opening, CancelReason.NO_LONGER_RESERVED)
+    there.exchange.settle({"cu2701": 6_648})
+    figures = there.figures(there.long)
+    assert 0 < figures.margin < figures.balance
+    assert figures.available < 0
+    assert there.machine.settlements.listed == [there.long]
+
+
+def test_the_risk_monitor_looks_at_what_settlement_left_of_every_account() -> None:
+    there = market(cash=72_000)
+    there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    there.trade(2, 7_000)
+    there.exchange.settle({"cu2701": 7_000})  # at the price that the monitor knows, and with an empty day
+    events = there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    assert sorted(e.account_id for e in of(RiskAlerted, events)) == [there.long, there.short]
 
 
 def test_a_closed_account_gets_the_statement_of_its_last_day_and_none_after() -> None:
@@ -484,6 +553,18 @@ def test_the_upper_limit_never_lets_the_worth_of_a_position_leave_its_bound() ->
     assert (restored.lower_limit_ticks, restored.upper_limit_ticks) == (9_000, 10_000)
 
 
+def test_the_lots_of_a_surviving_order_count_for_that_bound_as_well() -> None:
+    free = {"margin_long_amount": 0, "margin_short_amount": 0}
+    there = market(copper("SIM.big", tick_units=10**6, volume_multiple=100, volume_max=10**6, **free))
+    number = there.exchange.order_id(
+        there.exchange.place(there.long, BUY, 125_000, 7_000, instrument="SIM.big", time_condition=GTC)
+    )
+    there.exchange.settle({"SIM.big": 7_700})
+    assert there.machine.orders[number].alive
+    instrument = there.machine.instruments["SIM.big"]
+    assert (instrument.lower_limit_ticks, instrument.upper_limit_ticks) == (6_930, 8_000)  # not 8 470
+
+
 def test_an_expired_instrument_is_settled_in_cash_and_is_gone() -> None:
     there = market(copper(expiry_day=MONDAY), copper("SHFE.cu2702"))
     there.trade(2, 7_000)
@@ -628,6 +709,25 @@ def test_while_a_day_is_settled_trading_and_money_wait_and_users_do_not(monkeypa
     assert not isinstance(exchange.place(there.long, BUY, 1, 7_000)[0], CommandRejected)
 
 
+def test_a_halted_auction_shows_nothing_while_the_day_is_settled_and_its_survivors_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut_up(monkeypatch, 1)
+    there = market()
+    there.exchange.do(commands.SetInstrumentStatus("cu2701", InstrumentStatus.AUCTION))
+    there.exchange.place(there.long, BUY, 2, 7_010, time_condition=GTC)
+    there.exchange.place(there.short, SELL, 1, 7_000, time_condition=GTC)
+    instrument = there.machine.instruments["SHFE.cu2701"]
+    assert instrument.auction_volume == 1
+    events = there.exchange.do(commands.SettleDay(MONDAY))
+    assert [(e.price_ticks, e.volume) for e in of(AuctionIndicated, events)] == [(0, 0)]
+    assert (instrument.phase, instrument.auction_volume) == (Phase.CLOSED, 0)
+    while there.machine.settlements.running is not None:
+        events = there.exchange.do(commands.AdvanceClock())
+    assert [e.volume for e in of(AuctionIndicated, events)] == [1]
+    assert (instrument.phase, instrument.auction_volume) == (Phase.AUCTION_ORDER, 1)
+
+
 def test_a_request_refused_during_settlement_may_be_sent_again_with_its_id(monkeypatch: pytest.MonkeyPatch) -> None:
     cut_up(monkeypatch, 1)
     there = market()
@@ -667,3 +767,63 @@ def test_trading_goes_on_after_settlement_by_itself() -> None:
     assert of(SessionChanged, events) == []  # it has no calendar
     assert there.machine.instruments["SHFE.cu2701"].phase == Phase.CONTINUOUS
     there.trade(1, 7_000)
+
+
+# What people ask for
+
+
+def test_the_equity_curve_counts_profit_and_no_deposit_or_withdrawal() -> None:
+    there = market()
+    there.trade(2, 7_000)
+    there.exchange.settle({"cu2701": 7_020})  # +2 000 - 35
+    there.exchange.do(commands.Deposit(there.long, 5_000 * YUAN))
+    there.exchange.settle({"cu2701": 6_990})  # -3 000
+    there.exchange.settle({"cu2701": 6_980})  # -1 000
+    there.exchange.do(commands.Withdraw(there.long, 1_000_000 * YUAN))
+    there.exchange.settle({"cu2701": 6_980})  # nothing
+    there.exchange.settle({"cu2701": 6_990})  # +1 000
+    curve = queries.equity_curve(there.machine.accounts[there.long])
+    assert [point.profit for point in curve.points] == [units * YUAN for units in (1_965, -3_000, -1_000, 0, 1_000)]
+    assert [point.trading_day for point in curve.points] == [20261123, 20261124, 20261125, 20261126, 20261127]
+    assert curve.points[0].base == 10_000_000 * YUAN
+    assert curve.points[1].base == 10_006_965 * YUAN
+    assert (curve.start_balance, curve.end_balance) == (10_000_000 * YUAN, 9_003_965 * YUAN)
+    assert (curve.profit, curve.profit_days, curve.loss_days) == (-1_035 * YUAN, 2, 2)
+    assert (curve.drawdown, curve.drawdown_peak) == (4_000 * YUAN, 10_006_965 * YUAN)
+
+
+def test_an_account_that_lived_through_no_settlement_has_an_empty_equity_curve() -> None:
+    there = market(cash=0)
+    assert queries.equity_curve(there.machine.accounts[there.long]) == ([], 0, 0, 0, 0, 0, 0, 0)
+
+
+def test_the_figures_of_the_day_follow_every_trade() -> None:
+    there = market()
+    there.trade(1, 7_000)
+    there.exchange.settle({"cu2701": 7_000})
+    for volume, price in ((2, 7_010), (1, 6_990), (3, 7_005)):
+        there.trade(volume, price)
+    there.exchange.do(commands.SetSettlementPrices(TUESDAY, [("cu2701", 7_002)]))
+    day = queries.day_figures(there.machine.instruments["SHFE.cu2701"])
+    assert (day.open_ticks, day.high_ticks, day.low_ticks, day.last_ticks) == (7_010, 7_010, 6_990, 7_005)
+    assert (day.volume, day.open_interest, day.pre_open_interest) == (6, 7, 1)
+    assert day.turnover_units == (2 * 70_100 + 69_900 + 3 * 70_050) * 5 * YUAN
+    assert day.average_units == 700_416_667  # 70 041.6667
+    assert (day.settlement_ticks, day.pre_settlement_ticks, day.pre_close_ticks) == (7_002, 7_000, 7_000)
+    assert (day.lower_limit_ticks, day.upper_limit_ticks) == (6_300, 7_700)
+
+
+def test_the_margin_is_told_by_instrument_and_by_product() -> None:
+    there = market(copper(), copper("SHFE.cu2702"), index_future())
+    there.trade(2, 7_000)
+    there.exchange.place(there.long, SELL, 1, 7_000, instrument="SHFE.cu2702")
+    there.exchange.place(there.short, BUY, 1, 7_000, instrument="SHFE.cu2702")
+    there.trade(1, 19_000, instrument="CFFEX.IF2701")
+    account = there.machine.accounts[there.long]
+    rows = queries.margin_figures(account)
+    assert [(row.instrument_id, row.product, row.long_units, row.short_units, row.product_units) for row in rows] == [
+        ("SHFE.cu2701", "SHFE.cu", 70_000 * YUAN, 0, 70_000 * YUAN),
+        ("SHFE.cu2702", "SHFE.cu", 0, 35_000 * YUAN, 70_000 * YUAN),
+        ("CFFEX.IF2701", "CFFEX.IF", 136_800 * YUAN, 0, 136_800 * YUAN),
+    ]
+    assert account.margin == sum({row.product: row.product_units for row in rows}.values())
