@@ -30,6 +30,9 @@ PARTIALLY_FILLED: Final = int(OrderState.PARTIALLY_FILLED)
 FILLED: Final = int(OrderState.FILLED)
 CANCELLED: Final = int(OrderState.CANCELLED)
 EXPIRED: Final = int(OrderState.EXPIRED)
+STATE_OF_REASON: Final = tuple(
+    EXPIRED if reason in EXPIRY_REASONS else CANCELLED for reason in range(max(CancelReason) + 1)
+)
 CONTINUOUS: Final = int(Phase.CONTINUOUS)
 MARKET: Final = int(PriceType.MARKET)
 FIVELEVEL: Final = int(PriceType.FIVELEVEL)
@@ -160,7 +163,7 @@ class Matcher:
         if order.level is not None:
             order.instrument.book.leave(order)
         clearing.release(order)
-        order.state = EXPIRED if reason in EXPIRY_REASONS else CANCELLED
+        order.state = STATE_OF_REASON[reason]
         order.cancel_reason = reason = int(reason)
         order.update_ns = time_ns
         events.append(

@@ -157,13 +157,22 @@ def _order_id(account: Account, order_id: int, client_order_id: str) -> int:
 
 def cancel_order(state: State, command: CancelOrder, raw: bytes, events: list[Event]) -> None:
     account = state.accounts.get(command.account_id) or state.account(command.account_id)
-    if not command.request_id:
+    order = account.live.get(command.order_id)
+    if (
+        order is not None
+        and order.source != LIQUIDATION
+        and order.instrument.phase == CONTINUOUS
+        and not command.client_order_id
+        and not command.request_id
+    ):  # most of what an exchange does: no further questions
+        state.matcher.cancel(order, BY_CLIENT, state.time_ns, events)
+    elif not command.request_id:
         _cancel(state, account, command, events)
-        return
-    with _once(state, account, command.request_id, raw, events) as request:
-        if not request.repeated:
-            order = _cancel(state, account, command, events)
-            request.result = first_result(state, order, request.fingerprint, events)
+    else:
+        with _once(state, account, command.request_id, raw, events) as request:
+            if not request.repeated:
+                order = _cancel(state, account, command, events)
+                request.result = first_result(state, order, request.fingerprint, events)
 
 
 def _once(state: State, account: Account, request_id: str, raw: bytes, events: list[Event]) -> Once:
