@@ -11,6 +11,8 @@ import pytest
 from node.exchange import codec, commands, invariants, rejects
 from node.exchange.events import (
     CommandRejected,
+    ConditionalEnded,
+    ConditionalPlaced,
     Event,
     FundsMoved,
     LiquidationEnded,
@@ -24,6 +26,7 @@ from node.exchange.machine import Machine
 from node.exchange.queries import AccountFigures, account_figures, day_figures
 from node.exchange.types import (
     CancelReason,
+    ConditionalState,
     InstrumentStatus,
     LiquidationState,
     Offset,
@@ -534,3 +537,78 @@ def test_14_3_15_only_what_is_free_and_settled_leaves_an_account() -> None:
     assert figures.withdraw_quota == 0
     assert figures.available == figures.position_profit == 10_000 * YUAN
     assert figures.balance >= figures.margin
+
+
+# 14.4.7 and 14.8 Conditional orders, risk and settlement
+
+
+def test_14_4_7_a_conditional_order_triggers(exchange: Driver) -> None:
+    """In the reference nothing ever looked at the prices: a stop-loss was stored, listed, and never entered."""
+    exchange.begin_day()
+    owner, maker, taker = (exchange.account() for _ in range(3))
+    deal(exchange, owner, maker, 2, 7_000)
+    exchange.place(taker, BUY, 5, 6_980)
+    stop = commands.PlaceConditional(owner, CU, SELL, Offset.CLOSETODAY, 2, PriceType.MARKET, 0, 0, 1, 6_990)
+    assert isinstance(exchange.do(stop)[0], ConditionalPlaced)
+    exchange.place(taker, BUY, 1, 6_990)
+    events = exchange.place(maker, SELL, 1, 6_990)
+    (triggered,) = [e for e in events if isinstance(e, ConditionalEnded)]
+    assert triggered.state == ConditionalState.TRIGGERED
+    assert trades(events) == [(6_990, 1), (6_980, 2)]
+    assert exchange.machine.orders[triggered.order_id].source == OrderSource.CONDITIONAL
+    assert exchange.machine.accounts[owner].positions[CU].long.volume == 0
+
+
+def test_14_8_1_the_monitor_runs_by_itself_alerts_and_liquidates() -> None:
+    """The reference never started its monitor, showed its alerts to nobody, and would have locked itself out.
+
+    Here the clock of the log is all it needs, and the liquidation that it starts trades in the account that it rates.
+    """
+    exchange, buyer, seller = pair(copper(), cash=100_000)
+    exchange.do(commands.Deposit(seller, 10_000_000 * YUAN))
+    deal(exchange, buyer, seller, 2, 7_000)  # 70 000 of 100 000
+    others = exchange.account(), exchange.account()
+    found: list[Event] = []
+    for ticks in (6_990, 6_870, 6_690):
+        deal(exchange, others[0], others[1], 1, ticks)
+        if ticks == 6_690:
+            exchange.place(others[0], BUY, 3, ticks)
+        found += exchange.let_pass(2)
+    levels = [e.level for e in found if isinstance(e, RiskAlerted) and e.account_id == buyer]
+    assert levels[:3] == [1, 2, 4]
+    assert [alert.level for alert in exchange.machine.monitor.alerts][:3] == [1, 2, 4]
+    (started,) = [e for e in found if isinstance(e, LiquidationStarted)]
+    (ended,) = [e for e in found if isinstance(e, LiquidationEnded)]
+    assert (started.account_id, ended.account_id, ended.state) == (buyer, buyer, LiquidationState.DONE)
+    assert ended.margin_units * 100 < ended.balance_units * 80
+
+
+def test_14_8_2_a_day_is_settled_once_completely_and_liquidates_in_one_order() -> None:
+    """The reference settled accounts in parallel: who was closed out first, and at which price, was chance. It checked
+    no prices, and kept one result per UTC date, which the next run overwrote."""
+    exchange, *_ = pair(copper(), copper(AL, product="al"))
+    day = exchange.machine.trading_day
+    rich = exchange.account(100_000_000)
+    weak = [exchange.account(80_000) for _ in range(4)]
+    for account_id in weak:
+        deal(exchange, account_id, rich, 2, 7_000)
+    exchange.do(commands.SetInstrumentStatus(CU, InstrumentStatus.SUSPENDED))
+    exchange.settle({CU: 6_800, AL: 7_000})
+    first = exchange.machine.settlements.results[day]
+    assert exchange.machine.settlements.listed == weak
+    exchange.do(commands.SettleDay(day))
+    assert exchange.machine.settlements.results[day] == first
+    missing = exchange.do(commands.SettleDay(exchange.machine.trading_day))  # lots are open, and nothing traded
+    assert code(missing) == rejects.SETTLEMENT_PRICE_MISSING.code
+    assert CU in missing[0].detail
+    exchange.do(commands.SetInstrumentStatus(CU, InstrumentStatus.ACTIVE))
+    exchange.place(rich, BUY, 20, 6_800, offset=Offset.CLOSE)
+    exchange.place(rich, BUY, 20, 6_799)
+    events = exchange.let_pass(5)
+    assert [e.account_id for e in events if isinstance(e, LiquidationStarted)] == weak
+    sellers = [e.sell_account_id for e in events if isinstance(e, TradeExecuted)]
+    assert sellers == sorted(sellers, key=weak.index), "the first listed is closed first"
+    again = Machine()
+    for index, time_ns, raw in exchange.log:
+        again.apply(index, time_ns, [raw])
+    assert again.digest() == exchange.machine.digest()
