@@ -232,7 +232,7 @@ def test_much_to_catch_up_is_cut_into_commands(monkeypatch: pytest.MonkeyPatch) 
 def test_instruments_follow_their_calendar_in_several_commands_if_their_auctions_are_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sessions, "STEPS_PER_COMMAND", 4)
+    monkeypatch.setattr(sessions, "STEPS_PER_COMMAND", 2)
     ids = [f"SHFE.cu270{month}" for month in (1, 2, 3)]
     exchange = Exchange("2027-01-04 08:56", *(copper(each, calendar="SHFE.night") for each in ids))
     buyer, seller = exchange.account(), exchange.account()
@@ -249,7 +249,10 @@ def test_instruments_follow_their_calendar_in_several_commands_if_their_auctions
     assert (changes(second), len(trades(second))) == ([], 3)
     assert len(trades(exchange.do(commands.AdvanceClock()))) == 3
     assert changes(exchange.do(commands.AdvanceClock())) == [("SHFE.night", Phase.CONTINUOUS)]
+    assert [exchange.phase(each) for each in ids] == [Phase.CONTINUOUS, Phase.AUCTION_MATCH, Phase.AUCTION_MATCH]
+    exchange.do(commands.AdvanceClock())
     assert [exchange.phase(each) for each in ids] == [Phase.CONTINUOUS] * 3
+    exchange.quiet_until("2027-01-04 09:25")
 
 
 def test_an_advance_with_nothing_due_changes_nothing() -> None:
