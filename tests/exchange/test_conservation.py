@@ -23,9 +23,10 @@ from node.exchange.events import (
     FundsMoved,
     InstrumentSettled,
     PositionExpired,
+    SettlementStarted,
     TradeExecuted,
 )
-from node.exchange.types import FundsKind
+from node.exchange.types import FundsKind, Phase
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, copper, index_future, trades
 from tests.exchange.stream import likely_command, wild_command
 
@@ -42,6 +43,7 @@ class Auditor:
         self.marks: dict[str, int] = {}  # newest settlement price
         self.cash: Counter[tuple[str, str]] = Counter()  # ticks * lots, got less paid, since then
         self.started: Counter[tuple[str, str]] = Counter()  # net lots at the beginning of the day
+        self.trades = 0
         self.days = 0
         self.compared = 0
 
@@ -50,6 +52,7 @@ class Auditor:
             if isinstance(event, FundsMoved):
                 self.balances[event.account_id] += SIGNS[FundsKind(event.kind)] * event.amount_units
             elif isinstance(event, TradeExecuted):
+                self.trades += 1
                 name, cost = event.instrument_id, event.price_ticks * event.volume
                 for account_id, sign, fee in (
                     (event.buy_account_id, 1, event.buy_fee_units),
@@ -93,6 +96,26 @@ class Audited(Driver):
         self.auditor.see(events)
         return events
 
+    def settle(self, prices: dict[str, int] | None = None) -> list[Event]:
+        events = super().settle(prices)
+        assert isinstance(events[0], SettlementStarted), events
+        return events
+
+
+def plain_order(rng: random.Random, exchange: Driver) -> commands.PlaceOrder:
+    """An order near the last price, of whom and for what it may be: most of the trades come from these."""
+    name, instrument = rng.choice(list(exchange.machine.instruments.items()))
+    return commands.PlaceOrder(
+        rng.choice(list(exchange.machine.accounts)),
+        name,
+        rng.choice((BUY, SELL)),
+        rng.choice((0, 0, 0, 1, 2)),
+        rng.randint(1, 6),
+        0,
+        instrument.last_ticks + rng.randint(-3, 3),
+        rng.choice((0, 0, 2)),
+    )
+
 
 def some_prices(rng: random.Random, exchange: Driver) -> dict[str, int]:
     """Settlement prices for those that need one, near the market; some others are left to their default."""
@@ -100,10 +123,24 @@ def some_prices(rng: random.Random, exchange: Driver) -> dict[str, int]:
     for name, instrument in exchange.machine.instruments.items():
         if instrument.status in settlement.GONE:
             continue
-        if instrument.day_volume == 0 or rng.random() < 0.5:
-            ticks = instrument.last_ticks + rng.randint(-30, 30)
-            prices[name] = min(max(ticks, instrument.lower_limit_ticks), instrument.upper_limit_ticks)
+        lower, upper = instrument.lower_limit_ticks, instrument.upper_limit_ticks
+        if not lower <= settlement.default_price(instrument) <= upper or rng.random() < 0.5:
+            prices[name] = min(max(instrument.last_ticks + rng.randint(-30, 30), lower), upper)
     return prices
+
+
+def end_sessions(exchange: Driver) -> None:
+    """Live through what the calendars still have before them on the open day."""
+    for _ in range(100):
+        waiting = [c for c in exchange.machine.calendars.values() if c.phase != Phase.CLOSED or c.next_ns]
+        if not waiting:
+            return
+        next_ns = max(calendar.next_ns for calendar in waiting)
+        if next_ns:
+            exchange.do(commands.AdvanceClock(), time_ns=max(next_ns, exchange.machine.time_ns) + 1)
+        else:  # forced, with nothing after it
+            exchange.do(commands.SetSession(waiting[0].calendar_id, Phase.CLOSED))
+    raise AssertionError("the day does not end")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -120,14 +157,21 @@ def test_a_random_market_over_many_days_is_explained_by_its_trades_and_prices(
         for _ in range(2):
             exchange.account(3_000_000, user=user)
     for _ in range(6):
-        for _ in range(120):
-            wild = rng.random() < 0.05
-            exchange.do(wild_command(rng) if wild else likely_command(rng, exchange.machine))
+        for _ in range(100):
+            draw = rng.random()
+            if draw < 0.05:
+                exchange.do(wild_command(rng))
+            elif draw < 0.4:
+                exchange.do(likely_command(rng, exchange.machine))
+            else:
+                exchange.do(plain_order(rng, exchange))
             while exchange.machine.settlements.running is not None:  # a wild SettleDay
                 exchange.do(commands.AdvanceClock())
+        end_sessions(exchange)
         exchange.settle(some_prices(rng, exchange))
     assert exchange.auditor.days >= 6
     assert exchange.auditor.compared >= 36
+    assert exchange.auditor.trades >= 30
     assert exchange.machine.fees_units > 0
 
 
