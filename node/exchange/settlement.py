@@ -312,7 +312,6 @@ def _end_day(state: State, instrument: Instrument, trading_day: int, events: lis
     instrument.day_volume = instrument.day_turnover_ticks = 0
     instrument.day_open_ticks = instrument.day_high_ticks = instrument.day_low_ticks = 0
     instrument.hour_volume = instrument.hour_turnover_ticks = 0
-    monitor.touch_holders(state, instrument)  # history has the margin of the settlement price, even if that is the last
 
 
 def _end_instrument(state: State, instrument: Instrument, events: list[Event]) -> None:
@@ -333,6 +332,8 @@ def _settle(state: State, running: Running, account: Account, budget: Budget, ev
     if not keep_covered_orders(state, account, budget, events):
         return False
     running.marked = None
+    if account.risk_level or account.liquidating:
+        monitor.touch(state, account)  # it may hold nothing any more, and then no price leads the monitor to it
     state_account(account, running.trading_day, marked, events)
     running.settled += 1
     running.commission_units += marked.commission

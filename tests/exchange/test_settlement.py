@@ -25,7 +25,7 @@ from node.exchange.events import (
     SettlementStarted,
 )
 from node.exchange.machine import Machine
-from node.exchange.types import CancelReason, InstrumentStatus, OrderState, Phase
+from node.exchange.types import CancelReason, InstrumentStatus, OrderState, Phase, RiskLevel
 from tests.exchange.driver import (
     BUY,
     CLOSE,
@@ -383,6 +383,30 @@ def test_the_risk_monitor_looks_at_what_settlement_left_of_every_account() -> No
     assert sorted(e.account_id for e in of(RiskAlerted, events)) == [there.long, there.short]
 
 
+def test_an_account_at_risk_whose_last_position_expires_is_at_no_risk_any_more() -> None:
+    there = market(copper(expiry_day=MONDAY), cash=72_000)
+    there.trade(2, 7_000)
+    there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    account = there.machine.accounts[there.long]
+    assert account.risk_level == RiskLevel.CRITICAL
+    there.exchange.settle({"cu2701": 7_000})
+    there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    assert account.risk_level == RiskLevel.NORMAL
+
+
+def test_a_liquidation_whose_position_expires_ends() -> None:
+    there = market(copper(expiry_day=MONDAY), cash=72_000)
+    there.trade(2, 7_000)
+    there.exchange.do(commands.ForceLiquidate(there.long, "test"))
+    there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    assert there.machine.accounts[there.long].liquidating
+    there.exchange.settle({"cu2701": 7_000})
+    for _ in range(3):
+        there.exchange.do(commands.AdvanceClock(), time_ns=there.machine.time_ns + 2 * 10**9)
+    assert not there.machine.accounts[there.long].liquidating
+    assert not there.machine.liquidations.running
+
+
 def test_a_closed_account_gets_the_statement_of_its_last_day_and_none_after() -> None:
     exchange = Driver(copper())
     exchange.begin_day()
@@ -675,6 +699,33 @@ def test_a_machine_restored_in_the_midst_of_a_settlement_finishes_it_alike(monke
         restored.apply(there.machine.index, there.machine.time_ns, [clock])
         assert restored.digest() == there.machine.digest()
     assert b"".join(restored.snapshot()) == b"".join(there.machine.snapshot())
+
+
+def test_a_settlement_that_forgets_something_is_seen_by_the_invariants(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_up(monkeypatch, 3)
+    there = market(copper(expiry_day=MONDAY), copper("SHFE.cu2702"))
+    there.trade(1, 7_000)
+    there.trade(1, 7_000, instrument="SHFE.cu2702")
+    there.exchange.do(commands.SettleDay(MONDAY))
+    while there.machine.settlements.running.account_cursor == 0:
+        there.exchange.do(commands.AdvanceClock())
+    settled = there.machine.accounts[there.long]
+    cu2701, cu2702 = there.machine.instruments.values()
+    for item, attribute, value, words in (
+        (cu2702, "phase", Phase.CONTINUOUS, "trades while"),
+        (settled.positions["SHFE.cu2702"].long, "his_cost", 6_999, "has a position profit"),
+        (cu2701, "open_interest", 0, "open interest 0"),
+    ):
+        kept = getattr(item, attribute)
+        setattr(item, attribute, value)
+        if attribute == "his_cost":
+            there.machine.external_units += 5 * 10 * YUAN
+        with pytest.raises(invariants.InvariantError, match=words):
+            invariants.check(there.machine)
+        if attribute == "his_cost":
+            there.machine.external_units -= 5 * 10 * YUAN
+        setattr(item, attribute, kept)
+    invariants.check(there.machine)
 
 
 def test_while_a_day_is_settled_trading_and_money_wait_and_users_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
