@@ -106,11 +106,11 @@ def show(instrument: Instrument, price_ticks: int, volume: int, surplus: int, ev
         events.append(AuctionIndicated(instrument.instrument_id, price_ticks, volume, surplus))
 
 
-def match(state: State, instrument: Instrument, events: list[Event]) -> None:
+def match(state: State, instrument: Instrument, events: list[Event]) -> int:
     """End the auction: everything that crosses trades at one price, by price then time; then its GFA orders expire.
 
     No two orders of one user can cross here: that was prevented when the later one entered. What is left of the other
-    orders stays in the book with its time.
+    orders stays in the book with its time. Returns how many orders were looked at, apart from the trades.
     """
     book = instrument.book
     price, volume, _ = clearing_price(book, instrument.terms.auction_rule, instrument.pre_settlement_ticks)
@@ -124,18 +124,25 @@ def match(state: State, instrument: Instrument, events: list[Event]) -> None:
         volume -= bid.left if bid.left <= ask.left else ask.left
         taker, maker = (bid, ask) if bid.order_id > ask.order_id else (ask, bid)
         state.matcher.trade_at(taker, maker, price, state.time_ns, events)
-    expire(state, instrument, GFA, CancelReason.AUCTION_END, events)
+    return expire(state, instrument, GFA, CancelReason.AUCTION_END, events)
 
 
-def expire(state: State, instrument: Instrument, time_condition: int, reason: int, events: list[Event]) -> None:
-    """End the resting orders of one time condition: bids, then asks, worst price first, oldest first. O(orders)."""
+def expire(state: State, instrument: Instrument, time_condition: int, reason: int, events: list[Event]) -> int:
+    """End the resting orders of one time condition: bids, then asks, worst price first, oldest first.
+
+    Returns how many orders rested: it looks at all of them.
+    """
     ended = []
+    count = 0
     for side in (instrument.book.bids, instrument.book.asks):
         for key in side.keys:
-            order = side.levels[key].head
+            level = side.levels[key]
+            count += level.count
+            order = level.head
             while order is not None:
                 if order.time_condition == time_condition:
                     ended.append(order)
                 order = order.after
     for order in ended:
         state.matcher.cancel(order, reason, state.time_ns, events)
+    return count

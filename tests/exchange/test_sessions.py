@@ -255,6 +255,20 @@ def test_instruments_follow_their_calendar_in_several_commands_if_their_auctions
     exchange.quiet_until("2027-01-04 09:25")
 
 
+def test_looking_for_session_orders_in_many_books_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "STEPS_PER_COMMAND", 3)
+    monkeypatch.setattr(sessions, "ORDERS_PER_STEP", 1)
+    exchange = Exchange("2027-01-04 09:00", *(copper(each, calendar="SHFE.night") for each in (CU, "SHFE.cu2702")))
+    trader = exchange.account()
+    for _ in range(3):
+        exchange.place(trader, BUY, 1, 7_000)
+    exchange.at("2027-01-04 09:30")
+    exchange.at("2027-01-04 10:15")
+    assert (exchange.phase(CU), exchange.phase("SHFE.cu2702")) == (Phase.BREAK, Phase.CONTINUOUS)
+    exchange.do(commands.AdvanceClock())
+    assert exchange.phase("SHFE.cu2702") == Phase.BREAK
+
+
 def test_an_advance_with_nothing_due_changes_nothing() -> None:
     exchange = Exchange("2027-01-04 10:00")
     due = sessions.due_ns(exchange.machine)
