@@ -270,14 +270,14 @@ class Scenario:
 
     def _do(self, line: Line) -> None:
         text = line.text
-        if self._batch is not None and text != "end":
-            self._into_batch(line)
-            return
         if text.startswith("repeat "):
             for once in repeated(" ".join(text.split())):
                 if once == " ".join(text.split()):
                     raise Mistake("repeat TIMES [step PRICE] LINE")
                 self._do(Line(line.number, once, line.expected))
+            return
+        if self._batch is not None and text != "end":
+            self._into_batch(line)
             return
         for pattern, handler in _STATEMENTS:
             match = pattern.fullmatch(text)

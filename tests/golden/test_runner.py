@@ -146,6 +146,17 @@ def test_optional_events_are_checked_once_one_of_them_is_named(tmp_path: Path) -
     ]
 
 
+def test_a_batch_is_one_entry_of_the_log_and_each_of_its_commands_is_checked(tmp_path: Path) -> None:
+    two = "repeat 2 step 10 bob: sell open 1 cu2701 @ 70,000 -> accepted, rests 1\n"
+    assert run(tmp_path, f"batch\n{two}bob: cancel 9 -> accepted\nend\n") == [
+        (7, "accepted", "rejected ORDER_NOT_FOUND")
+    ]
+    scenario = Scenario(tmp_path / "scenario.txt")
+    with pytest.raises(Failed):
+        scenario.run()
+    assert [len(raw) for _, _, raw in scenario.log][-1] == 3
+
+
 def test_numbers_are_exact() -> None:
     assert shown(Fraction(99_999_475, 10)) == "9,999,947.5"
     assert shown(Fraction(-1, 3)) == "-1/3"
