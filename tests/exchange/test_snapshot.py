@@ -207,6 +207,7 @@ def conditional() -> Driver:
     for n in range(5):
         exchange.do(commands.PlaceConditional(name, "SHFE.cu2701", BUY, 0, 1, 0, 7_001, 2, 0, 7_001 + n % 2))
         exchange.do(commands.PlaceConditional(name, "SHFE.cu2701", SELL, 0, 1, 1, 0, 2, 1, 6_999 - n % 2))
+    exchange.do(commands.CancelConditional(name, 3))  # from now on the account has it behind all others
     soon_ns = exchange.machine.time_ns + 10**9
     exchange.do(commands.PlaceConditional(name, "CFFEX.IF2701", BUY, 0, 1, 0, 19_000, 2, 0, 19_100, soon_ns))
     assert exchange.machine.triggers.watches
