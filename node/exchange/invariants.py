@@ -12,7 +12,16 @@ from node.exchange import auction, clearing, sessions
 from node.exchange.book import Side
 from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
-from node.exchange.types import NOTIONAL_UNITS_MAX, InstrumentStatus, MarginRule, Phase, PriceType, TimeCondition
+from node.exchange.types import (
+    NOTIONAL_UNITS_MAX,
+    ConditionalState,
+    InstrumentStatus,
+    MarginRule,
+    OrderSource,
+    Phase,
+    PriceType,
+    TimeCondition,
+)
 
 if TYPE_CHECKING:
     from node.exchange.machine import Machine
@@ -34,6 +43,8 @@ def check(machine: Machine) -> None:
         check_resting(instrument)
         check_session(machine, instrument)
     check_positions(machine)
+    check_conditionals(machine)
+    check_liquidations(machine)
 
 
 def _demand(condition: bool, message: str) -> None:
@@ -227,3 +238,63 @@ def check_positions(machine: Machine) -> None:
             max(long, short) <= instrument.open_interest if ending else long == short == instrument.open_interest,
             f"{instrument.instrument_id}: longs {long}, shorts {short}, open interest {instrument.open_interest}",
         )
+
+
+def check_conditionals(machine: Machine) -> None:
+    """Each pending conditional order waits in one place, each ended one in none, and somebody looks at its trades."""
+    triggers = machine.triggers
+    waiting: dict[int, str] = {}  # by id: where
+    for name, watch in triggers.watches.items():
+        _demand(not watch.empty, f"{name}: an empty watch")
+        for side in (watch.above, watch.below):
+            _demand(side.keys == sorted(side.levels), f"{name}: keys and levels of conditional orders differ")
+            for key, level in side.levels.items():
+                for number, conditional in level.items():
+                    _demand(conditional.key == key and not conditional.reached, f"conditional {number}: its level")
+                    _demand(number not in waiting, f"conditional {number} waits twice")
+                    waiting[number] = name
+    for queue in (triggers.fired, *triggers.halted.values()):
+        for number, conditional in queue.items():
+            _demand(conditional.reached and number not in waiting, f"conditional {number} is queued and waits")
+            waiting[number] = conditional.instrument.instrument_id
+    ended = 0
+    expiries = dict(triggers.expiries.items())
+    for number, conditional in triggers.conditionals.items():
+        kept = conditional.account.conditionals.get(number) is conditional
+        _demand(kept, f"conditional {number} is not with its account")
+        if conditional.state == ConditionalState.PENDING:
+            name = conditional.instrument.instrument_id
+            _demand(waiting.pop(number, "") == name, f"conditional {number} is pending and waits nowhere")
+            until = conditional.valid_until_ns
+            _demand(expiries.pop(number, 0) == (until + 1 if until else 0), f"conditional {number}: its expiry")
+        else:
+            ended += 1
+    _demand(not waiting and not expiries, f"ended conditional orders wait: {list(waiting)}, {list(expiries)}")
+    _demand(triggers.ended_count == ended, f"{ended} ended conditional orders, counted {triggers.ended_count}")
+    for name, instrument in machine.instruments.items():
+        watched = name in triggers.watches or name in triggers.halted or name in machine.liquidations.watched
+        _demand(instrument.watched == watched, f"{name}: watched is {instrument.watched}")
+
+
+def check_liquidations(machine: Machine) -> None:
+    """Orders of liquidations belong to running ones, and every account knows whether it is being liquidated."""
+    liquidations = machine.liquidations
+    working: dict[int, str] = {}
+    watched: dict[str, int] = {}
+    for account_id, liquidation in liquidations.running.items():
+        account = machine.accounts[account_id]
+        _demand(liquidation.account is account and account.liquidating, f"{account_id} is being liquidated")
+        for number, order in liquidation.working.items():
+            working[number] = account_id
+            name = order.instrument.instrument_id
+            watched[name] = watched.get(name, 0) + 1
+    for account in machine.accounts.values():
+        running = account.account_id in liquidations.running
+        _demand(account.liquidating == running, f"{account.account_id}: liquidating is {account.liquidating}")
+        for number, order in account.live.items():
+            forced = order.source == OrderSource.LIQUIDATION
+            _demand(not forced or number in working, f"order {number} belongs to no running liquidation")
+    _demand(list(liquidations.orders) == sorted(working), "the orders of liquidations and their register differ")
+    _demand(liquidations.watched == watched, f"orders of liquidations: {watched}, counted {liquidations.watched}")
+    strays = [account_id for account_id in dict(liquidations.agenda.items()) if account_id not in liquidations.running]
+    _demand(not strays, f"on the agenda without a liquidation that runs: {strays}")
