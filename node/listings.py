@@ -165,7 +165,9 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         )
         fault = terms_fault(terms)  # the machine's own judgement: what passes here is never refused there
         if fault:
-            raise TermError("price_tick", price_tick, fault)
+            field = fault.partition(" ")[0]
+            key = field if field in self.__struct_fields__ else "price_tick"
+            raise TermError(key, getattr(self, key), fault)
         return terms
 
     def _term(self, key: str, default: Any = None) -> Any:

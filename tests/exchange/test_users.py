@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from node.exchange import rejects
 from node.exchange.commands import (
     BindAccount,
+    CloseAccount,
+    Deposit,
     OpenAccount,
     RecordLogin,
     RegisterUser,
@@ -19,6 +23,7 @@ from node.exchange.commands import (
 )
 from node.exchange.events import (
     AccountClosed,
+    CommandRejected,
     LoginRecorded,
     ProfileSet,
     RolesChanged,
@@ -267,3 +272,40 @@ def test_a_success_ends_the_row(driver):
     assert driver.machine.users[user_id].blocked_until_ns == driver.machine.time_ns + 2 * SECOND
     assert driver.do(RecordLogin(user_id, True)) == [LoginRecorded(user_id, 0, 0)]
     assert driver.do(RecordLogin(user_id, False)) == [LoginRecorded(user_id, 1, 0)]
+
+
+# --- all of it together ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_users_contacts_and_accounts_agree_whatever_is_done(seed):
+    rng = random.Random(seed)
+    driver = Driver()
+    register(driver, "root", ADMIN)
+    machine = driver.machine
+    done: dict[str, int] = {}
+    for n in range(600):
+        user_id = rng.choice(list(machine.users))
+        account_id = rng.choice(list(machine.accounts) or ["ACC_00000001"])
+        phone, email = rng.choice(("", f"1380000{rng.randint(0, 20)}")), rng.choice(("", f"u{rng.randint(0, 20)}@a.cn"))
+        command = rng.choice(
+            (
+                RegisterUser(f"u{n}", "$2b$hash", rng.choice((1, 0x81)), "", phone, email),
+                SetProfile(user_id, phone, email, ""),
+                SetRoles(user_id, rng.choice((1, 0x80))),
+                SetUserStatus(user_id, rng.choice((ACTIVE, FROZEN, DELETED))),
+                OpenAccount(user_id, "a", 0),
+                BindAccount(account_id, user_id),
+                CloseAccount(account_id),
+                Deposit(account_id, 100),
+                Withdraw(account_id, 100),
+            )
+        )
+        if not isinstance(driver.do(command)[0], CommandRejected):
+            done[type(command).__name__] = done.get(type(command).__name__, 0) + 1
+        users = machine.users.values()
+        assert machine.contacts == {contact: u for u in users for contact in (u.phone, u.email) if contact}
+        assert {a: u for u in users for a in u.accounts} == {a.account_id: a.user for a in machine.accounts.values()}
+        assert any(u.roles & ADMIN and u.status == ACTIVE for u in users)
+        assert all(a.closed and not a.balance() for u in users if u.status == DELETED for a in u.accounts.values())
+    assert len(done) == 9, done

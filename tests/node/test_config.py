@@ -471,6 +471,8 @@ def test_the_rules_of_an_instrument_are_said_by_name(listed):
         (instrument(product='"xx"', price_tick=None), f"{HERE}price_tick = (missing): the product table has no xx"),
         (instrument(product='"xx"', volume_multiple=None), f"{HERE}volume_multiple = (missing): the product table"),
         (instrument(product='"xx"', name=None), f"{HERE}name = (missing): the product table has no xx of SHFE, so say"),
+        (instrument(open_amount="10000001"), f"{HERE}open_amount = 10000001: open_amount 100000010000 is not in [0, "),
+        (instrument(name='"a\\u0007"'), f"{HERE}name = a\a: name 'a\\x07' must be 1 to 64 characters"),
         (instrument(auction_rule='"best"'), "instruments[0].auction_rule = 'best': "),
     ],
 )  # fmt: skip
