@@ -168,7 +168,7 @@ def calendar_command(calendar_id: str, exchange: str, parts: list[str]) -> SetCa
 
 def risk_command(text: str) -> SetRiskParameters:
     """The defaults of the exchange with some replaced: `critical_percent 90  liquidation_step_ticks 5`."""
-    fields: dict[str, int] = msgspec.structs.asdict(RiskParameters())
+    fields: dict[str, Any] = msgspec.structs.asdict(RiskParameters())
     for name, value in pairs(text).items():
         if name not in fields:
             raise Mistake(f"{name!r} is no risk parameter: {', '.join(fields)}")
