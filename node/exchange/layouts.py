@@ -58,9 +58,12 @@ class Layout(Generic[T]):
             setattr(item, name, value)
         return item
 
-    def make(self, values: Sequence[object]) -> T:
-        """A new object with its stored attributes; the linked and the derived ones are the caller's to set."""
-        return self.fill(self.kind.__new__(self.kind), values)
+    def make(self, values: Sequence[object], *arguments: object) -> T:
+        """A new object of these constructor arguments, with its stored attributes; the linked ones are the caller's.
+
+        The constructor is not left out (`__new__`): a class that mypyc compiled cannot be made without it.
+        """
+        return self.fill(self.kind(*arguments), values)
 
 
 STATE: Final = Layout(

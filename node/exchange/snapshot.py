@@ -11,7 +11,6 @@ number of rows of each section. What belongs to an object without a bound of a f
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -20,7 +19,7 @@ import msgspec
 
 from node.exchange import frames, invariants
 from node.exchange.book import Book
-from node.exchange.commands import ListInstrument, ModifyInstrument
+from node.exchange.commands import ListInstrument, ModifyInstrument, PlaceConditional, PlaceOrder
 from node.exchange.events import DaySettled
 from node.exchange.frames import Row, SnapshotError
 from node.exchange.instruments import Instrument
@@ -45,7 +44,7 @@ from node.exchange.layouts import (
     USER,
     VENUE,
 )
-from node.exchange.liquidation import ORDER_IDS_KEPT, Liquidation, Working
+from node.exchange.liquidation import Liquidation, Working
 from node.exchange.monitor import Alert, Announced
 from node.exchange.orders import Order
 from node.exchange.positions import Position, ProductMargin
@@ -58,6 +57,9 @@ if TYPE_CHECKING:
 
 BLOCK: Final = 256  # items of a row that carries a part of a list: ids, short pairs
 TEXTS_BLOCK: Final = 32  # the same where an item may be a kilobyte
+# What the constructors of orders are given; all that they take from it is overwritten by what is stored.
+NO_ORDER: Final = PlaceOrder("", "", 1, 0, 0, 0, 0)
+NO_CONDITIONAL: Final = PlaceConditional("", "", 1, 0, 0, 0, 0, 0, 0, 0)
 Rows = Iterator[Row]
 
 
@@ -124,9 +126,7 @@ def _user_rows(machine: Machine) -> Rows:
 
 
 def _load_user(machine: Machine, row: list[Any]) -> None:
-    user = USER.make(row)
-    user.accounts = {}
-    user.requests = Requests()
+    user = USER.make(row, "", "", "", 0, "", 0, 0)
     machine.users[user.user_id] = user
 
 
@@ -180,9 +180,9 @@ def _calendar_rows(machine: Machine) -> Rows:
 
 def _load_calendar(machine: Machine, row: list[Any]) -> None:
     day, night, holidays, *stored = row
-    calendar = CALENDAR.make(stored)
     phases = list[tuple[int, int, int]]
-    calendar.define(msgspec.convert(day, phases), msgspec.convert(night, phases), holidays)
+    definition = msgspec.convert(day, phases), msgspec.convert(night, phases), holidays
+    calendar = CALENDAR.make(stored, "", "", *definition)
     machine.calendars[calendar.calendar_id] = calendar
 
 
@@ -192,8 +192,7 @@ def _venue_rows(machine: Machine) -> Rows:
 
 
 def _load_venue(machine: Machine, row: list[Any]) -> None:
-    venue = VENUE.make(row)
-    venue.margin_rules = {}
+    venue = VENUE.make(row, "")
     machine.venues[venue.name] = venue
 
 
@@ -243,19 +242,7 @@ def _account_rows(machine: Machine) -> Rows:
 
 def _load_account(machine: Machine, row: list[Any]) -> None:
     user_id, *stored = row
-    account = ACCOUNT.make(stored)
-    account.user = machine.users[user_id]
-    account.position_limits = {}
-    account.conditionals = {}
-    account.statements = deque()
-    account.flows = deque()
-    account.orders = {}
-    account.live = {}
-    account.finished = deque()
-    account.positions = {}
-    account.products = {}
-    account.client_orders = Requests()
-    account.requests = Requests()
+    account = ACCOUNT.make(stored, "", machine.users[user_id], "", 0, 0)
     machine.accounts[account.account_id] = account
 
 
@@ -332,7 +319,7 @@ def _product_rows(machine: Machine) -> Rows:
 
 def _load_product(machine: Machine, row: list[Any]) -> None:
     account_id, key, *stored = row
-    machine.accounts[account_id].products[key] = PRODUCT_MARGIN.make(stored)
+    machine.accounts[account_id].products[key] = PRODUCT_MARGIN.make(stored, 0)
 
 
 def _position_rows(machine: Machine) -> Rows:
@@ -394,18 +381,15 @@ def _load_order(machine: Machine, row: list[Any]) -> None:
 
 def _order(machine: Machine, row: list[Any]) -> Order:
     account_id, instrument_id, side, *stored = row
-    order = ORDER.make(stored)
-    order.account = machine.accounts[account_id]
+    account = machine.accounts[account_id]
     instrument = machine.instruments[instrument_id]
-    position = order.account.positions.get(instrument_id)
+    position = account.positions.get(instrument_id)
+    dropped = position is None
     if position is None:  # a settlement has dropped it, empty: only a finished order still refers to it
-        assert not order.alive, (order.order_id, instrument_id)
         position = Position(instrument, ProductMargin(instrument.terms.margin_rule))
-        order.account.positions[instrument_id] = position  # for the next such order; `_drop_emptied` takes it out
-    order.instrument = instrument
-    order.position = position
-    order.side = position.side(side)
-    order.level = order.before = order.after = None
+        account.positions[instrument_id] = position  # for the next such order; `_drop_emptied` takes it out
+    order = ORDER.make(stored, 0, NO_ORDER, account, instrument, position, position.side(side), 0, 0, 0, 0)
+    assert not (dropped and order.alive), (order.order_id, instrument_id)
     return order
 
 
@@ -476,9 +460,8 @@ def _conditional_rows(machine: Machine) -> Rows:
 
 def _load_conditional(machine: Machine, row: list[Any]) -> None:
     account_id, instrument_id, *stored = row
-    conditional = CONDITIONAL.make(stored)
-    conditional.account = machine.accounts[account_id]
-    conditional.instrument = machine.instruments[instrument_id]
+    account, instrument = machine.accounts[account_id], machine.instruments[instrument_id]
+    conditional = CONDITIONAL.make(stored, 0, NO_CONDITIONAL, account, instrument, 0, 0, 0)
     machine.triggers.conditionals[conditional.conditional_id] = conditional
 
 
@@ -665,11 +648,7 @@ def _load_liquidated(machine: Machine, row: list[Any]) -> None:
 
 def _liquidation(machine: Machine, row: list[Any]) -> Liquidation:
     account_id, *stored = row
-    liquidation = LIQUIDATION.make(stored)
-    liquidation.account = machine.accounts[account_id]
-    liquidation.order_ids = deque(maxlen=ORDER_IDS_KEPT)
-    liquidation.working = {}
-    return liquidation
+    return LIQUIDATION.make(stored, 0, machine.accounts[account_id], "", "", False, 0)
 
 
 def _liquidating_order_rows(machine: Machine) -> Rows:
@@ -753,10 +732,9 @@ def _settlement_rows(machine: Machine) -> Rows:
 
 def _load_settlement(machine: Machine, row: list[Any]) -> None:
     marked, *stored = row
-    running = RUNNING.make(stored)
-    running.marked = None if marked is None else MARKED.make(marked)
-    running.instruments = list(machine.instruments.values())
-    running.accounts = list(machine.accounts.values())
+    running = RUNNING.make(stored, machine, 0)  # the instruments and accounts are those of the machine, all of them
+    if marked is not None:
+        running.marked = MARKED.make(marked, running.accounts[running.account_cursor], 0)
     machine.settlements.running = running
 
 
@@ -788,7 +766,7 @@ def _announcement_rows(machine: Machine) -> Rows:
 
 
 def _load_announcement(machine: Machine, row: list[Any]) -> None:
-    announcement = ANNOUNCEMENT.make(row)
+    announcement = ANNOUNCEMENT.make(row, 0, "", "", 0, 0, "", 0, 0)
     machine.announcements[announcement.announcement_id] = announcement
 
 
