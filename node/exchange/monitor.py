@@ -121,10 +121,13 @@ def touch_holders(state: State, instrument: Instrument) -> None:
 
 
 def level_of(parameters: RiskParameters, margin: int, balance: int) -> int:
-    """The types.RiskLevel of margin / balance, both in units; exact. Without margin there is no risk to rate."""
+    """The types.RiskLevel of margin / balance, both in units; exact. Without margin there is no risk to rate.
+
+    Margin that no balance stands behind (zero or less) is at or above every level.
+    """
     if margin <= 0:
         return NORMAL
-    if balance <= 0 or margin * 100 >= balance * parameters.liquidation_percent:
+    if margin * 100 >= balance * parameters.liquidation_percent:
         return LIQUIDATION
     if margin * 100 >= balance * parameters.critical_percent:
         return CRITICAL

@@ -442,6 +442,9 @@ def test_fills_of_a_resting_order_are_followed_and_end_the_liquidation_in_time()
 def test_what_it_lost_is_its_own_fills_and_their_fees_alone() -> None:
     market = Market(copper(open_amount=0, close_amount=0, close_today_amount=7 * YUAN))
     account = market.holder(500_000)
+    market.do(
+        commands.PlaceConditional(market.rich, CU, BUY, 0, 1, 0, 6_400, 2, 1, 6_301)
+    )  # it has the trades looked at
     market.place(market.richer, BUY, 4, 6_990)
     market.place(account, SELL, 4, 6_990, offset=CLOSETODAY)  # the account's own close
     market.place(market.richer, BUY, 2, 6_980)
@@ -482,6 +485,21 @@ def test_a_recovery_shrinks_what_is_still_ordered() -> None:
     market.let_pass(2)
     (order,) = market.of(account).live.values()
     assert order.left == 1
+
+
+def test_what_stands_at_the_limit_shrinks_with_what_is_needed_and_grows_without_losing_its_place() -> None:
+    market = Market()
+    market.do(parameters(liquidation_step_ticks=1_000))
+    account = market.holder(380_000)
+    market.price(6_940)
+    market.let_pass(2)
+    market.do(commands.Deposit(account, 50_000 * YUAN))
+    events = market.let_pass(2)
+    assert entered(events) == [(SELL, CLOSETODAY, 1, LOWER)]
+    (first,) = market.of(account).live.values()
+    market.do(commands.Withdraw(account, 50_000 * YUAN))
+    assert entered(market.let_pass(2)) == [(SELL, CLOSETODAY, 2, LOWER)]
+    assert first.alive, "what stands keeps its place in the queue"
 
 
 def test_after_its_retries_it_is_exhausted_and_starts_again_later() -> None:
