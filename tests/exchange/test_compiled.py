@@ -13,9 +13,13 @@ from benchmarks.compiled import ROOT, build
 
 SCRIPT = """
 import sys
+from hashlib import blake2b
 from node.exchange import machine, matching, trading
 from tests.exchange.stream import run
-digests = [run(seed=seed, commands=4_000)[0].digest().hex() for seed in (3, 4, 5)]
+machines = [run(seed=seed, commands=4_000)[0] for seed in (3, 4, 5)]
+snapshots = [b"".join(one.snapshot()) for one in machines]
+assert [b"".join(machine.Machine.restore([each]).snapshot()) for each in snapshots] == snapshots
+digests = [one.digest().hex() for one in machines] + [blake2b(each).hexdigest() for each in snapshots]
 print([module.__file__.rpartition(".")[2] for module in (machine, matching, trading)], *digests)
 """
 
