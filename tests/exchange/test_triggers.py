@@ -21,6 +21,8 @@ from node.exchange.machine import Machine
 from node.exchange.types import (
     CONDITIONALS_ALIVE_PER_ACCOUNT_MAX,
     CONDITIONALS_ENDED_PER_ACCOUNT_MAX,
+    REQUEST_MEMORY_NS,
+    REQUESTS_KEPT,
     CancelReason,
     Comparison,
     ConditionalState,
@@ -497,6 +499,39 @@ def test_once_triggered_the_client_id_names_the_order() -> None:
     assert (repeated.filled_volume, repeated.filled_cost_ticks, repeated.trade_count) == (1, 7_015, 1)
     (cancelled,) = market.do(commands.CancelOrder(account, 0, "stop-1"))
     assert isinstance(cancelled, OrderCancelled) and cancelled.order_id == accepted.order_id
+
+
+def forget_older(market: Market, account: str) -> None:
+    """Use so many younger client ids that the older ones are forgotten."""
+    machine = market.machine
+    market.let_pass(REQUEST_MEMORY_NS // 10**9 + 1)
+    senseless = [commands.PlaceOrder(account, CU, 0, 0, 1, 0, 1, client_order_id=f"n{n}") for n in range(REQUESTS_KEPT)]
+    raws = [codec.encode_command(command) for command in senseless]
+    machine.apply(machine.index + 1, machine.time_ns + 1_000, raws)
+
+
+def test_a_client_id_that_was_forgotten_while_it_waited_names_the_order_all_the_same() -> None:
+    market = Market()
+    account = market.account()
+    conditional = placed(market.wait_for(account, ABOVE, 7_010, price=7_020, client_order_id="stop-1"))
+    forget_older(market, account)
+    assert market.machine.accounts[account].client_orders.get("stop-1") is None
+    market.trade(7_010)
+    order_id = market.machine.triggers.conditionals[conditional].order_id
+    remembered = market.machine.accounts[account].client_orders.get("stop-1")
+    assert remembered is not None
+    assert (remembered.order_id, remembered.ref) == (order_id, str(conditional))
+
+
+def test_a_client_id_that_was_forgotten_and_used_again_keeps_its_newer_meaning() -> None:
+    market = Market()
+    account = market.account()
+    market.wait_for(account, ABOVE, 7_010, price=7_020, client_order_id="stop-1")
+    forget_older(market, account)
+    newer = market.order_id(market.place(account, BUY, 1, 6_500, client_order_id="stop-1"))
+    market.trade(7_010)
+    remembered = market.machine.accounts[account].client_orders.get("stop-1")
+    assert remembered is not None and remembered.order_id == newer
 
 
 def test_a_refused_conditional_order_is_refused_again_with_the_same_words() -> None:
