@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from api.ws.channels import Market
 from api.ws.private import PrivateStreams
-from node.exchange.events import Event, TokensRevoked
+from node.exchange.events import Event, RolesChanged, TokensRevoked, UserStatusChanged
 from node.exchange.machine import Machine
 
 log = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ class Socket(Protocol):
         """What it was told may have a hole."""
         ...
 
+# The events after which every older token of the user is dead.
+REVOKING: Final = frozenset((TokensRevoked, RolesChanged, UserStatusChanged))
+
 
 class Hub:
     """The fan-out of one node."""
@@ -59,8 +62,8 @@ class Hub:
             self.private.observe(index, time_ns, events)
             self.market.observe(index, time_ns, events)
             for event in events:
-                if type(event) is TokensRevoked:
-                    self._revoke(event.user_id)
+                if type(event) in REVOKING:
+                    self._revoke(event.user_id)  # type: ignore[attr-defined]
         except Exception:  # this runs inside `apply`, where an error would stop every node of the cluster
             log.exception("entry %d was not published in full; its streams have a hole", index)
             self._abandon_sockets()

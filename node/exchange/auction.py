@@ -86,24 +86,33 @@ def crossed(book: Book) -> bool:
 
 
 def indicate(instrument: Instrument, events: list[Event]) -> None:
-    """Recompute where the auction would match now; publish it if it changed. After every change of its book."""
-    price, volume, surplus = clearing_price(
-        instrument.book, instrument.terms.auction_rule, instrument.pre_settlement_ticks
-    )
-    show(instrument, price, volume, surplus, events)
+    """Publish where the auction would match now: after every order, cancel and modification of it (domain.md 4)."""
+    _publish(instrument, _matches_at(instrument), events)
 
 
-def show(instrument: Instrument, price_ticks: int, volume: int, surplus: int, events: list[Event]) -> None:
-    """Publish where the auction would match, if that differs from what was published last."""
-    if (price_ticks, volume, surplus) != (
-        instrument.auction_price_ticks,
-        instrument.auction_volume,
-        instrument.auction_surplus,
-    ):
-        instrument.auction_price_ticks = price_ticks
-        instrument.auction_volume = volume
-        instrument.auction_surplus = surplus
-        events.append(AuctionIndicated(instrument.instrument_id, price_ticks, volume, surplus))
+def review(instrument: Instrument, events: list[Event]) -> None:
+    """Publish where the auction would match, if something else than an order changed that."""
+    where = _matches_at(instrument)
+    if where != (instrument.auction_price_ticks, instrument.auction_volume, instrument.auction_surplus):
+        _publish(instrument, where, events)
+
+
+def withdraw(instrument: Instrument, events: list[Event]) -> None:
+    """The auction is halted: take back what was published, if there was something."""
+    if instrument.auction_volume:
+        _publish(instrument, (0, 0, 0), events)
+
+
+def _matches_at(instrument: Instrument) -> tuple[int, int, int]:
+    return clearing_price(instrument.book, instrument.terms.auction_rule, instrument.pre_settlement_ticks)
+
+
+def _publish(instrument: Instrument, where: tuple[int, int, int], events: list[Event]) -> None:
+    price_ticks, volume, surplus = where
+    instrument.auction_price_ticks = price_ticks
+    instrument.auction_volume = volume
+    instrument.auction_surplus = surplus
+    events.append(AuctionIndicated(instrument.instrument_id, price_ticks, volume, surplus))
 
 
 def match(state: State, instrument: Instrument, events: list[Event]) -> int:

@@ -86,7 +86,7 @@ def modify_instrument(state: State, command: ModifyInstrument, raw: bytes, event
     if charges(old) != charges(terms) or limits != (instrument.lower_limit_ticks, instrument.upper_limit_ticks):
         _follow_terms(state, instrument, events)
     if AUCTION_ORDER <= instrument.phase <= AUCTION_NO_CANCEL:
-        auction.indicate(instrument, events)
+        auction.review(instrument, events)
     sessions.refresh(state, instrument, events)
 
 

@@ -195,9 +195,9 @@ def change_phase(state: State, instrument: Instrument, phase: int, events: list[
         elif before != AUCTION_MATCH:  # their auction was halted
             looked_at += auction.expire(state, instrument, GFA, CancelReason.AUCTION_END, events)
     elif AUCTION_ORDER <= phase <= AUCTION_NO_CANCEL:
-        auction.indicate(instrument, events)
+        auction.review(instrument, events)
     elif in_auction:
-        auction.show(instrument, 0, 0, 0, events)
+        auction.withdraw(instrument, events)
     return looked_at
 
 

@@ -243,7 +243,7 @@ def _halt(state: State, events: list[Event]) -> None:
     """Close everything. Orders of the session that this ends wait for the step of their account: that is bounded."""
     for instrument in state.instruments.values():
         if Phase.AUCTION_ORDER <= instrument.phase <= Phase.AUCTION_NO_CANCEL:
-            auction.show(instrument, 0, 0, 0, events)
+            auction.withdraw(instrument, events)
         instrument.phase = CLOSED
 
 

@@ -66,9 +66,9 @@ def asks(exchange: Driver, *levels: tuple[int, int], direction: int = SELL) -> s
 
 
 def ended(events: list[Event]) -> tuple[int, int]:
-    """(lots left, reason) of the cancellation that a command ended with."""
-    assert isinstance(events[-1], OrderCancelled), events
-    return events[-1].volume_left, events[-1].reason
+    """(lots left, reason) of the last cancellation of a command."""
+    last = [event for event in events if isinstance(event, OrderCancelled)][-1]
+    return last.volume_left, last.reason
 
 
 def entered(exchange: Driver, events: list[Event]) -> tuple[int, int, int]:
