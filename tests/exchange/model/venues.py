@@ -25,7 +25,7 @@ from tests.exchange.model.book import Book, Ended, Entry, Outcome, Trade
 
 INSTRUMENT = "SHFE.cu2701"
 REFERENCE, LOWER, UPPER = 100, 90, 110
-USERS, ACCOUNTS_EACH = 3, 2
+USERS, ACCOUNTS_EACH = 5, 2
 FAR_DAY = 20991231
 
 
