@@ -302,5 +302,6 @@ def test_both_books_agree_on_long_streams_with_auctions(seed: int) -> None:
         step_both(ToggleAuction(), machine, model)
     reached = {order.reason for order in model.book.orders.values()}
     assert reached >= set(range(10)) | {CancelReason.AUCTION_END}
-    assert {order.state for order in model.book.orders.values()} == set(OrderState)
+    ended = {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED}
+    assert {order.state for order in model.book.orders.values()} >= ended
     same_books(machine, model)
