@@ -5,6 +5,12 @@ pause would stop the node for all of it, a copy of the state for about as long a
 that replays the log would cost each node twice its work, always. `fork` gives the child the state of one instant by
 copying page tables; from then on the kernel copies the pages that either side writes.
 
+What it costs (benchmarks/snapshot.py; 10 000 accounts, 100 instruments, 300 000 orders, 560 MB; two shared cores of an
+AMD EPYC): the fork stops the node for 12 to 18 ms, which grows with the memory. While the child writes, a command takes
+15 % more CPU at its p50 and p99.9 (18 and 82 µs), the longest 0.3 ms. The child needs 2 s of a core, writes 69 MB, and
+comes to own 440 MB, because it counts references in most of what it reads. `gc.freeze` before the fork changes none of
+this as long as the node collects by `node.collector`, which leaves old objects alone; so there is none here.
+
 What the child may do. Only the thread that forked lives on in it, so it touches nothing that another thread may hold:
 no trio, no logging, no imports, no buffered file. It closes every descriptor but the two that it writes to, at once:
 otherwise it would hold the parent's sockets open, and the locks of its files beyond the parent's death. It leaves by
