@@ -236,7 +236,7 @@ def random_step(rng: random.Random) -> Step:
         return Close(
             rng.randint(0, 30),
             rng.choice((Offset.CLOSE, Offset.CLOSETODAY, Offset.CLOSEYESTERDAY)),
-            rng.choice((1, 1, 2, 3)),
+            rng.choice((1, 2, 4, 6)),
             rng.randint(-1, 2),
             rng.choice((TimeCondition.GFD, TimeCondition.GFD, TimeCondition.GTC, TimeCondition.IOC)),
         )
@@ -276,6 +276,34 @@ def test_the_ledger_is_what_its_events_say_over_many_days(seed: int) -> None:
     assert sum(isinstance(event, DaySettled) for event in told) >= 3
     books = recomputed(exchange.machine, exchange.history)
     assert any(side.volume for account in books.accounts.values() for side in account.sides.values())
+
+
+def test_a_close_over_both_buckets_that_fills_in_parts_takes_history_first() -> None:
+    """The fees tell the buckets apart: close for the first two lots, close-today for the others."""
+    exchange = Exchange()
+    buyer, seller = exchange.accounts[:2]
+
+    def trade(account: str, direction: int, offset: Offset, volume: int, price: int = 19_000) -> list[Event]:
+        events = exchange.do(
+            commands.PlaceOrder(account, "CFFEX.IF2701", direction, offset, volume, 0, price, time_condition=2)
+        )
+        compare(exchange.machine, exchange.history)
+        return events
+
+    def both(volume: int) -> None:
+        trade(seller, SELL, Offset.OPEN, volume)
+        trade(buyer, BUY, Offset.OPEN, volume)
+
+    both(2)
+    exchange.take(Settle((0, 0, 1, 0)))
+    both(3)
+    trade(buyer, SELL, Offset.CLOSE, 4)
+    fees = []
+    for _ in range(4):
+        (fill,) = (e for e in trade(seller, BUY, Offset.OPEN, 1) if isinstance(e, TradeExecuted))
+        fees.append(fill.sell_fee_units)
+    turnover = 19_000 * 2_000 * 300
+    assert fees == [turnover * rate // 10**9 for rate in (23_000, 23_000, 345_000, 345_000)]
 
 
 class WatchedStream(Stream):
