@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.exchange.types import OrderState
 
@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from node.exchange.instruments import Instrument
     from node.exchange.ledger import Account
     from node.exchange.positions import Position, PositionSide
+
+ACCEPTED: Final = int(OrderState.ACCEPTED)
 
 
 class Order:
@@ -90,7 +92,7 @@ class Order:
         self.self_trade = command.self_trade
         self.gtd_day = command.gtd_day
         self.source = source  # types.OrderSource
-        self.state = int(OrderState.ACCEPTED)
+        self.state = ACCEPTED
         self.cancel_reason = 0  # types.CancelReason once cancelled
         self.frozen_margin = 0
         self.frozen_fee = 0
