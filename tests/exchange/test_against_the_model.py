@@ -7,6 +7,7 @@ same trades, the same queues and the same orders.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 import pytest
@@ -23,7 +24,8 @@ from node.exchange.types import (
     TimeCondition,
     VolumeCondition,
 )
-from tests.exchange.model.book import Ended, Entry, Trade
+from tests.exchange.driver import CLOSETODAY
+from tests.exchange.model.book import Ended, Entry, Outcome, Trade
 from tests.exchange.model.venues import (
     ACCOUNTS_EACH,
     LOWER,
@@ -237,35 +239,45 @@ SHRINKING = st.randoms(use_true_random=False)
 STEPS = st.builds(random_step, SHRINKING)
 
 
-def step_both(step: Step, machine: MachineVenue, model: ModelVenue) -> None:
-    """One command through both books; everything that it did must be the same."""
-    known = list(model.book.orders)
-    if isinstance(step, Entry):
-        told = machine.place(step), model.place(step)
-    elif isinstance(step, CancelAll):
-        told = machine.cancel_all(*step), model.cancel_all(*step)
-    elif isinstance(step, ToggleAuction):
-        if model.book.in_auction:
-            (found, did), (expected, must) = machine.open_continuous(), model.open_continuous()
-            assert found == expected, step
-            told = did, must
-        else:
-            told = machine.call_auction(), model.call_auction()
-    elif not known:
+def step_both(step: Step, machine: MachineVenue, model: ModelVenue, excuses: tuple[rejects.Reject, ...] = ()) -> None:
+    """One command through both books; everything that it did must be the same.
+
+    The model knows no money: what the machine refuses for one of the `excuses` it is not told.
+    """
+    if isinstance(step, ToggleAuction):
+        if not model.book.in_auction:
+            assert machine.call_auction().told() == model.call_auction().told()
+            return
+        (found, did), (expected, must) = machine.open_continuous(), model.open_continuous()
+        assert (found, did.told()) == (expected, must.told())
         return
-    else:
-        order_id = known[-1 - step.pick % len(known)]
-        if isinstance(step, Modify):
-            told = machine.modify(order_id, step.price, step.volume), model.modify(order_id, step.price, step.volume)
-        else:
-            told = machine.cancel(order_id), model.cancel(order_id)
-    assert told[0].told() == told[1].told(), (step, told)
+    act = action(step, list(model.book.orders))
+    if act is None:
+        return
+    did = act(machine)
+    if did.code in [reject.code for reject in excuses]:
+        return
+    must = act(model)
+    assert did.told() == must.told(), step
     if model.book.in_auction:
         assert machine.indication() == model.indication(), step
 
 
-def same_books(machine: MachineVenue, model: ModelVenue) -> None:
-    """Equal depth, equal orders; then somebody buys and sells everything, which tells the queues by their trades."""
+def action(step: Step, known: list[int]) -> Callable[[Venue], Outcome] | None:
+    """What a step asks of a book, whichever it is; None if there is no order yet that it could name."""
+    if isinstance(step, Entry):
+        return lambda venue: venue.place(step)
+    if isinstance(step, CancelAll):
+        return lambda venue: venue.cancel_all(step.user, step.account)
+    if not known:
+        return None
+    order_id = known[-1 - step.pick % len(known)]
+    if isinstance(step, Modify):
+        return lambda venue: venue.modify(order_id, step.price, step.volume)
+    return lambda venue: venue.cancel(order_id)
+
+
+def same_orders(machine: MachineVenue, model: ModelVenue) -> None:
     for direction in (BUY, SELL):
         assert machine.depth(direction) == model.depth(direction)
     for order_id in model.book.orders:
@@ -273,6 +285,11 @@ def same_books(machine: MachineVenue, model: ModelVenue) -> None:
         if expected.state > OrderState.PARTIALLY_FILLED:
             expected = expected._replace(price=shown.price)
         assert shown == expected, order_id
+
+
+def same_books(machine: MachineVenue, model: ModelVenue) -> None:
+    """Equal depth, equal orders; then somebody buys and sells everything, which tells the queues by their trades."""
+    same_orders(machine, model)
     for direction in (BUY, SELL):
         for user in range(USERS):
             price = UPPER if direction > 0 else LOWER
@@ -305,3 +322,26 @@ def test_both_books_agree_on_long_streams_with_auctions(seed: int) -> None:
     ended = {OrderState.FILLED, OrderState.CANCELLED, OrderState.EXPIRED}
     assert {order.state for order in model.book.orders.values()} >= ended
     same_books(machine, model)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_both_books_agree_where_funds_and_positions_refuse(seed: int) -> None:
+    """Poor accounts that open and close: what is accepted trades as the model says, whatever else was refused."""
+    excuses = (rejects.INSUFFICIENT_FUNDS, rejects.INSUFFICIENT_POSITION, rejects.RISK_RATIO_TOO_HIGH)
+    rng = random.Random(seed)
+    machine, model = MachineVenue(cash=2_000), ModelVenue()
+    refused = closed = 0
+    for _ in range(1_000):
+        if rng.randint(0, 49) == 0:
+            step_both(ToggleAuction(), machine, model)
+        step = random_step(rng, auction=model.book.in_auction)
+        if isinstance(step, Entry) and rng.randint(0, 2) == 0:
+            step = step._replace(offset=CLOSETODAY)
+        before = len(model.book.orders)
+        step_both(step, machine, model, excuses)
+        accepted = len(model.book.orders) - before
+        refused += isinstance(step, Entry) and not accepted
+        closed += isinstance(step, Entry) and step.offset == CLOSETODAY and accepted
+    assert refused > 100
+    assert closed > 20
+    same_orders(machine, model)

@@ -40,6 +40,7 @@ class Entry(NamedTuple):
     self_trade: int = SelfTrade.CANCEL_TAKER
     late: bool = False
     account: int = 0  # of the user
+    offset: int = 0  # the book does not care
 
 
 class Trade(NamedTuple):

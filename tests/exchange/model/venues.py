@@ -87,12 +87,12 @@ class ModelVenue:
 
 
 class MachineVenue:
-    """The machine's book: opening orders of accounts so rich that funds never refuse. Invariants after every command.
+    """The machine's book: by default of accounts so rich that funds never refuse. Invariants after every command.
 
     `price_ticks` of an order that ended without resting is nobody's promise, so `shown` asks for it while it lives.
     """
 
-    def __init__(self, rule: int = AuctionRule.NEAREST_REFERENCE) -> None:
+    def __init__(self, rule: int = AuctionRule.NEAREST_REFERENCE, cash: int = 10**9) -> None:
         self.exchange = Driver(
             copper(
                 INSTRUMENT,
@@ -106,7 +106,7 @@ class MachineVenue:
         self.accounts: list[list[str]] = []
         for user in range(USERS):
             user_id = self.exchange.do(commands.RegisterUser(f"user{user}", "hash"))[0].user_id
-            self.accounts.append([self.exchange.account(10**9, user=user_id) for _ in range(ACCOUNTS_EACH)])
+            self.accounts.append([self.exchange.account(cash, user=user_id) for _ in range(ACCOUNTS_EACH)])
         self.instrument = self.exchange.machine.instruments[INSTRUMENT]
         assert (self.instrument.lower_limit_ticks, self.instrument.upper_limit_ticks) == (LOWER, UPPER)
         self.indicated: Candidate | None = None
@@ -116,7 +116,7 @@ class MachineVenue:
             self.accounts[entry.user][entry.account],
             INSTRUMENT,
             entry.direction,
-            0,
+            entry.offset,
             entry.volume,
             entry.price_type,
             entry.price,
