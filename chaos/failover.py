@@ -19,6 +19,7 @@ from api.client import ClientError, NewOrder, OutcomeUnknown, TradingSocket, Tri
 from chaos.checkers import presence, realtime, replicas
 from chaos.history import Operation, Outcome, Placed, Replica
 from node import entropy
+from node.exchange.types import MONEY_SCALE
 from node.local import LocalCluster
 from node.views import Observer
 
@@ -163,11 +164,12 @@ async def kill_leader(
     async with Observer(cluster.config) as observer:
         config = cluster.config
         instrument = config.instruments[0]
+        tick_units = instrument.command().tick_units  # from the product table, where the configuration leans on it
         workload = _Workload(
             [node.api_url for node in config.nodes],
             instrument.instrument_id,
             Decimal(instrument.pre_settlement),
-            Decimal(instrument.price_tick),
+            Decimal(tick_units) / MONEY_SCALE,
             seed,
         )
         await workload.prepare(traders)

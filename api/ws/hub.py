@@ -38,6 +38,7 @@ class Socket(Protocol):
         """What it was told may have a hole."""
         ...
 
+
 # The events after which every older token of the user is dead.
 REVOKING: Final = frozenset((TokensRevoked, RolesChanged, UserStatusChanged))
 
