@@ -366,6 +366,7 @@ def _close(state: State, liquidation: Liquidation, events: list[Event]) -> list[
                 break
             entered.append(order_id)
             lots -= part
+    _forget_ended(state, liquidation)  # filled at once, or ended by an order of the same step on the other side
     if more:
         liquidations.agenda.set(account_id, state.time_ns)
     elif _settled_in(liquidation, closings) and (closings or halted):
@@ -420,8 +421,6 @@ def _enter(state: State, liquidation: Liquidation, closing: Closing, lots: int, 
     for event in events[position:]:
         if type(event) is TradeExecuted:
             liquidations.follow(event)
-    if not order.alive:
-        _forget(state, liquidation, order)
     return order.order_id
 
 

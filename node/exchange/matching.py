@@ -14,6 +14,7 @@ from node.exchange.types import (
     FINISHED_ORDERS_MAX,
     FINISHED_ORDERS_PER_ACCOUNT_MAX,
     CancelReason,
+    OrderSource,
     OrderState,
     Phase,
     PriceType,
@@ -33,7 +34,9 @@ EXPIRED: Final = int(OrderState.EXPIRED)
 STATE_OF_REASON: Final = tuple(
     EXPIRED if reason in EXPIRY_REASONS else CANCELLED for reason in range(max(CancelReason) + 1)
 )
+AUCTION_NO_CANCEL: Final = int(Phase.AUCTION_NO_CANCEL)
 CONTINUOUS: Final = int(Phase.CONTINUOUS)
+LIQUIDATION: Final = int(OrderSource.LIQUIDATION)
 MARKET: Final = int(PriceType.MARKET)
 FIVELEVEL: Final = int(PriceType.FIVELEVEL)
 DEADLINE_PASSED: Final = int(CancelReason.DEADLINE_PASSED)
@@ -46,6 +49,7 @@ IOC_REMAINDER: Final = int(CancelReason.IOC_REMAINDER)
 MARKET_REMAINDER: Final = int(CancelReason.MARKET_REMAINDER)
 ANY: Final = int(VolumeCondition.ANY)
 MIN: Final = int(VolumeCondition.MIN)
+CANCEL_TAKER: Final = int(SelfTrade.CANCEL_TAKER)
 CANCEL_MAKER: Final = int(SelfTrade.CANCEL_MAKER)
 CANCEL_BOTH: Final = int(SelfTrade.CANCEL_BOTH)
 
@@ -108,19 +112,23 @@ class Matcher:
         """Let an accepted or modified order rest for the auction: nothing matches before it ends.
 
         The auction trades whatever crosses then, so self-trade prevention comes now, on every order of the same user
-        that this one crosses: `cancel_maker` ends them all, `cancel_both` the first of them by price and time.
+        that this one crosses: `cancel_maker` ends them all, `cancel_both` the first of them by price and time. Where no
+        order may be cancelled any more, crossing one's own would be a way around that: then this one ends alone.
         """
         if deadline_ns and time_ns > deadline_ns:
             self.cancel(order, DEADLINE_PASSED, time_ns, events)
             return
         own = crossed_own_orders(order.account.user, order.instrument, order.direction, order.price_ticks)
         if own:
-            if order.self_trade == CANCEL_MAKER:
+            mode = order.self_trade
+            if order.instrument.phase == AUCTION_NO_CANCEL or not all(gives_way(resting, order) for resting in own):
+                mode = CANCEL_TAKER
+            if mode == CANCEL_MAKER:
                 for resting in own:
                     self.cancel(resting, SELF_TRADE, time_ns, events)
-            elif order.self_trade == CANCEL_BOTH:
+            elif mode == CANCEL_BOTH:
                 self.cancel(first_in_queue(own), SELF_TRADE, time_ns, events)
-            if order.self_trade != CANCEL_MAKER:
+            if mode != CANCEL_MAKER:
                 self.cancel(order, SELF_TRADE, time_ns, events)
                 return
         order.instrument.book.enter(order)
@@ -196,6 +204,8 @@ class Matcher:
             maker = level.head
             assert maker is not None
             if maker.account.user is user:
+                if not gives_way(maker, taker):
+                    return True
                 if taker.self_trade == CANCEL_MAKER:
                     self.cancel(maker, SELF_TRADE, time_ns, events)
                     continue
@@ -280,6 +290,17 @@ def crosses(book: Book, direction: int, price_ticks: int) -> bool:
     return best is not None and direction * price_ticks >= direction * best.price_ticks
 
 
+def gives_way(maker: Order, taker: Order) -> bool:
+    """Whether self-trade prevention may end a resting order of the same user, if the taker's mode says so.
+
+    An order of a forced liquidation gives way to that liquidation alone: with `cancel_maker` its account's user could
+    take it back otherwise.
+    """
+    if maker.source != LIQUIDATION:
+        return True
+    return taker.source == LIQUIDATION and taker.account is maker.account
+
+
 def fillable(order: Order, enough: int) -> int:
     """How many lots the book would give this order now, self-trade prevention counted; stops at `enough`.
 
@@ -308,7 +329,7 @@ def fillable(order: Order, enough: int) -> int:
                 lots += maker.left
                 if lots >= enough:
                     return lots
-            elif order.self_trade != CANCEL_MAKER:
+            elif order.self_trade != CANCEL_MAKER or not gives_way(maker, order):
                 return lots
             maker = maker.after
     return lots

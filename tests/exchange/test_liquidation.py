@@ -21,8 +21,15 @@ from node.exchange.events import (
 from node.exchange.ledger import Account
 from node.exchange.liquidation import Liquidation
 from node.exchange.machine import Machine
-from node.exchange.types import CancelReason, InstrumentStatus, LiquidationState, MarginRule, OrderSource
-from tests.exchange.driver import BUY, CLOSE, CLOSETODAY, SELL, YUAN, Driver, code, copper, trades
+from node.exchange.types import (
+    CancelReason,
+    InstrumentStatus,
+    LiquidationState,
+    MarginRule,
+    OrderSource,
+    SelfTrade,
+)
+from tests.exchange.driver import ALL, BUY, CLOSE, CLOSETODAY, IOC, OPEN, SELL, YUAN, Driver, code, copper, trades
 from tests.exchange.test_monitor import parameters
 
 DONE, DEFICIT, EXHAUSTED = LiquidationState.DONE, LiquidationState.DEFICIT, LiquidationState.EXHAUSTED
@@ -741,3 +748,87 @@ def test_a_price_that_gaps_through_everything_is_a_deficit_of_the_round_the_cloc
     assert end.state == DEFICIT
     assert end.balance_units == (380_000 - 6_010 * 50 * 10) * YUAN
     assert market.lots(account, instrument="SIM.x") == 0
+
+
+def locked(cash: float, longs: int, shorts: int) -> tuple[Market, str]:
+    """A market of an account that holds both sides of copper at 7 000."""
+    market = Market()
+    account = market.account(10_000_000)
+    market.hold(account, longs)
+    market.hold(account, shorts, direction=SELL)
+    market.do(commands.Withdraw(account, (10_000_000 - int(cash)) * YUAN))
+    return market, account
+
+
+def test_a_liquidation_may_end_in_the_step_that_cancels_its_own_order_on_the_other_side() -> None:
+    market, account = locked(350_000, 10, 6)
+    market.price(LOWER)
+    market.place(market.rich, SELL, 20, 7_600)  # the only offer: who buys there lifts the last price
+    events = market.let_pass(2)
+    sold, bought = of(OrderAccepted, events)
+    assert (sold.direction, bought.direction) == (SELL, BUY)
+    assert [(e.order_id, e.reason) for e in of(OrderCancelled, events)] == [(sold.order_id, CancelReason.SELF_TRADE)]
+    (end,) = of(LiquidationEnded, events)
+    assert end.state == DONE
+    assert market.lots(account) == 10
+
+
+def test_a_liquidation_of_both_sides_does_not_take_a_cancelled_order_for_a_standing_one() -> None:
+    """At both price limits its own orders cross: one side stands, and the other waits for the next retry."""
+    market, account = locked(1_000_000, 4, 2)
+    market.do(parameters(liquidation_step_ticks=100_000, liquidation_retries_max=5))
+    market.do(commands.ForceLiquidate(account, "default"))
+    market.let_pass(2)
+    assert market.machine.liquidations.agenda.next_ns() > 0
+    market.place(market.rich, BUY, 4, 6_400)
+    market.let_pass(2)
+    assert market.lots(account) == 0
+    market.place(market.rich, SELL, 2, 7_600)
+    market.let_pass(2)
+    assert market.lots(account, SELL) == 0
+    assert market.last.state == DONE
+
+
+@pytest.mark.parametrize("mode", [SelfTrade.CANCEL_TAKER, SelfTrade.CANCEL_MAKER, SelfTrade.CANCEL_BOTH])
+@pytest.mark.parametrize("other_account", [False, True])
+@pytest.mark.parametrize("auction", [False, True])
+def test_a_user_cannot_take_an_order_of_a_liquidation_back_by_crossing_it(
+    mode: SelfTrade, other_account: bool, auction: bool
+) -> None:
+    market, account = locked(1_000_000, 4, 2)
+    market.do(parameters(liquidation_step_ticks=100_000))
+    rescuer = market.account(user=market.of(account).user.user_id) if other_account else account
+    market.place(market.richer, BUY, 3, 6_200)
+    market.do(commands.ForceLiquidate(account, "default"))
+    market.let_pass()
+    (number,) = [n for n, order in market.of(account).live.items() if order.source == OrderSource.LIQUIDATION]
+    standing = market.machine.orders[number]
+    if auction:
+        market.do(commands.SetInstrumentStatus(CU, int(InstrumentStatus.AUCTION)))
+    events = market.place(
+        rescuer,
+        -standing.direction,
+        1,
+        standing.price_ticks,
+        offset=OPEN if other_account else CLOSETODAY,
+        self_trade=int(mode),
+    )
+    assert [(e.order_id, e.reason) for e in of(OrderCancelled, events)] == [
+        (market.order_id(events), CancelReason.SELF_TRADE)
+    ]
+    assert standing.alive
+
+
+def test_fill_or_kill_does_not_count_on_an_order_of_a_liquidation_giving_way() -> None:
+    market = Market()
+    account = market.holder(1_000_000, 4)
+    other = market.account(user=market.of(account).user.user_id)
+    market.do(parameters(liquidation_step_ticks=100_000))
+    market.do(commands.ForceLiquidate(account, "default"))
+    market.let_pass(2)
+    market.place(market.rich, SELL, 5, 6_400)
+    events = market.place(
+        other, BUY, 5, 6_400, time_condition=IOC, volume_condition=ALL, self_trade=int(SelfTrade.CANCEL_MAKER)
+    )
+    (ended,) = of(OrderCancelled, events)
+    assert ended.reason == CancelReason.FOK_UNFILLABLE

@@ -555,6 +555,18 @@ def test_cancel_both_in_an_auction_ends_the_older_of_two_equally_good_own_orders
     assert (exchange.machine.orders[early].alive, exchange.machine.orders[late].alive) == (False, True)
 
 
+@pytest.mark.parametrize("mode", [SelfTrade.CANCEL_MAKER, SelfTrade.CANCEL_BOTH])
+def test_crossing_an_own_order_is_no_way_around_the_end_of_cancelling(mode: SelfTrade) -> None:
+    exchange = session(Phase.AUCTION_ORDER)
+    trader = exchange.account()
+    kept = exchange.order_id(exchange.do(order(trader)))
+    exchange.do(commands.SetSession("shfe", int(Phase.AUCTION_NO_CANCEL)))
+    events = exchange.do(order(trader, SELL, self_trade=int(mode)))
+    ended = [(e.order_id, e.reason) for e in events if isinstance(e, OrderCancelled)]
+    assert ended == [(exchange.order_id(events), CancelReason.SELF_TRADE)]
+    assert exchange.machine.orders[kept].alive
+
+
 def test_mode_reject_in_an_auction_refuses_whatever_volume_lies_before_the_own_order() -> None:
     exchange = session(Phase.AUCTION_ORDER)
     trader = exchange.account()
