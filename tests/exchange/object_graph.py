@@ -47,8 +47,11 @@ def objects(root: object) -> Iterator[object]:
             pending += attributes(item).values()
 
 
-def differences(one: object, two: object) -> list[str]:
-    """Where two graphs differ: types, values, order of containers, attributes, and which objects are shared."""
+def differences(one: object, two: object, *, ignored: tuple[type, ...] = ()) -> list[str]:
+    """Where two graphs differ: types, values, order of containers, attributes, and which objects are shared.
+
+    What objects of the `ignored` types hold is not compared.
+    """
     found: list[str] = []
     twins: dict[int, object] = {}
     pending: deque[tuple[str, Any, Any]] = deque([("", one, two)])
@@ -56,6 +59,8 @@ def differences(one: object, two: object) -> list[str]:
         path, a, b = pending.popleft()  # breadth first: the shortest path to each difference
         if type(a) is not type(b) or isinstance(a, Enum):
             found.append(f"{path}: {a!r:.60} ({type(a).__name__}) is {b!r:.60} ({type(b).__name__})")
+        elif isinstance(a, ignored):
+            continue
         elif isinstance(a, PLAIN):
             if a != b:
                 found.append(f"{path}: {a!r:.60} is {b!r:.60}")

@@ -36,7 +36,8 @@ from node.exchange.types import (
     TimeCondition,
 )
 from tests.exchange.driver import ALL, BUY, IOC, SELL, YUAN, Driver, code, copper, index_future, trades
-from tests.exchange.fingerprint import fingerprint, refused
+from tests.exchange.object_graph import differences
+from tests.exchange.refusals import refused
 
 CU, AL = "SHFE.cu2701", "SHFE.al2701"
 
@@ -184,7 +185,7 @@ def test_14_4_8_a_restart_matches_nothing_again_and_renames_nothing(exchange: Dr
     restarted = Machine()
     for index, time_ns, raw in exchange.log:
         restarted.apply(index, time_ns, [raw])
-    assert fingerprint(restarted) == fingerprint(exchange.machine)
+    assert differences(restarted, exchange.machine) == []
     exchange.machine = restarted
     assert restarted.orders[kept].left == 3
     exchange.do(commands.CancelOrder(one, 0, "a"))

@@ -8,7 +8,7 @@ from node.exchange import commands, rejects
 from node.exchange.events import OrderAccepted, OrderCancelled, RequestRepeated
 from node.exchange.types import FreezeKind, UserStatus
 from tests.exchange.driver import BUY, CLOSETODAY, SELL, Driver, code, copper
-from tests.exchange.fingerprint import refused
+from tests.exchange.refusals import refused
 
 CU = "SHFE.cu2701"
 TRADING = (int(FreezeKind.TRADING), int(FreezeKind.FULL))

@@ -8,7 +8,7 @@ from node.exchange import commands, rejects, trading
 from node.exchange.events import OrderAccepted
 from node.exchange.types import OrderSource, PriceType
 from tests.exchange.driver import BUY, CLOSETODAY, SELL, YUAN, Driver, copper
-from tests.exchange.fingerprint import refused
+from tests.exchange.refusals import refused
 
 CU = "SHFE.cu2701"
 MARKET, BEST, FIVELEVEL = PriceType.MARKET, PriceType.BEST, PriceType.FIVELEVEL

@@ -29,7 +29,7 @@ from tests.exchange.driver import (
     index_future,
     trades,
 )
-from tests.exchange.fingerprint import refused
+from tests.exchange.refusals import refused
 
 LIMIT, MARKET, BEST, FIVELEVEL = PriceType
 GTC, GTD, GFS, GFA = TimeCondition.GTC, TimeCondition.GTD, TimeCondition.GFS, TimeCondition.GFA

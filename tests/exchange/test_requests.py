@@ -8,7 +8,7 @@ from node.exchange import commands, rejects
 from node.exchange.events import CommandRejected, RequestRepeated
 from node.exchange.types import REQUEST_MEMORY_NS, CancelReason, OrderState
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
-from tests.exchange.fingerprint import refused
+from tests.exchange.refusals import refused
 
 
 @pytest.fixture
