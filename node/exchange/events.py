@@ -337,7 +337,7 @@ class InstrumentSettled(Event, frozen=True, tag=37):
     low_ticks: int
     close_ticks: int
     volume: int
-    turnover_ticks: int
+    turnover_ticks: int  # saturated
     open_interest: int
     upper_limit_ticks: int
     lower_limit_ticks: int

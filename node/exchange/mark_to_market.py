@@ -33,10 +33,11 @@ END_REASONS: Final = {
     int(TimeCondition.GFS): int(CancelReason.SESSION_END),
     int(TimeCondition.GFA): int(CancelReason.AUCTION_END),
 }
+ORDERS_PER_STEP: Final = 32  # looking at an order that lives on costs that much less
 
 
 class Budget:
-    """How many more steps (an account, a position, an ended order, an instrument) this command may take."""
+    """How many more steps this command may take: an account, a position, an instrument, an order that ends."""
 
     __slots__ = ("left",)
 
@@ -58,8 +59,10 @@ class Marked:
         self.commission = account.commission
 
 
-def end_reason(order: Order, trading_day: int) -> int:
-    """Why a live order ends with the trading day (types.CancelReason); 0 if it lives on.
+def end_reason(order: Order, next_day: int) -> int:
+    """Why a live order ends with the trading day (types.CancelReason); 0 if it lives on into the next one.
+
+    A GTD order whose day is no trading day, or is passed over by a late settlement, ends with the last day before it.
 
     The instrument has the next day's price limits already, and is EXPIRED if this was its last day.
     """
@@ -68,7 +71,7 @@ def end_reason(order: Order, trading_day: int) -> int:
         return INSTRUMENT_ENDED
     condition = order.time_condition
     if condition == GTD:
-        if order.gtd_day <= trading_day:
+        if order.gtd_day < next_day:
             return GTD_END
     elif condition != GTC:
         return END_REASONS.get(condition, DAY_END)
@@ -79,10 +82,10 @@ def end_reason(order: Order, trading_day: int) -> int:
     return 0
 
 
-def end_orders(state: State, account: Account, trading_day: int, budget: Budget, events: list[Event]) -> bool:
+def end_orders(state: State, account: Account, next_day: int, budget: Budget, events: list[Event]) -> bool:
     """End the orders whose time is over; False if the budget ended first, and the rest is to be called for again."""
     for order in list(account.live.values()):
-        reason = end_reason(order, trading_day)
+        reason = end_reason(order, next_day)
         if reason:
             if budget.left <= 0:
                 return False
@@ -100,7 +103,7 @@ def mark(state: State, account: Account, budget: Budget, events: list[Event]) ->
     account.pre_balance = account.balance()
     account.close_profit = account.commission = account.deposit = account.withdraw = 0
     state.fees_units += marked.commission
-    budget.left -= len(account.positions)
+    budget.left -= len(account.positions) + len(account.live) // ORDERS_PER_STEP
     emptied = 0
     for position in list(account.positions.values()):
         if position.instrument.status == EXPIRED:

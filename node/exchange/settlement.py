@@ -268,14 +268,17 @@ def _go_on(state: State, running: Running, events: list[Event]) -> None:
         if instrument.status not in GONE:
             _end_day(state, instrument, running.trading_day, events)
             if 0 < instrument.terms.expiry_day <= running.trading_day:
-                budget.left -= len(running.instruments) // 50  # its code may be free for another of them
+                count = len(events)
                 _end_instrument(state, instrument, events)
+                budget.left -= len(events) - count  # conditional orders that ended with it
+                budget.left -= len(running.instruments) // 50  # its code may be free for another of them
         running.instrument_cursor += 1
+    next_day = sessions.next_trading_day(state)
     while running.account_cursor < len(running.accounts):
         if budget.left <= 0:
             return
         account = running.accounts[running.account_cursor]
-        if not (account.closed and account.idle) and not _settle(state, running, account, budget, events):
+        if not (account.closed and account.idle) and not _settle(state, running, account, next_day, budget, events):
             return
         running.account_cursor += 1
     _open_next_day(state, running, events)
@@ -302,7 +305,7 @@ def _end_day(state: State, instrument: Instrument, trading_day: int, events: lis
                 instrument.day_low_ticks,
                 close,
                 instrument.day_volume,
-                instrument.day_turnover_ticks,
+                saturate(instrument.day_turnover_ticks),
                 instrument.open_interest,
                 instrument.upper_limit_ticks,
                 instrument.lower_limit_ticks,
@@ -322,11 +325,13 @@ def _end_instrument(state: State, instrument: Instrument, events: list[Event]) -
     triggers.cancel_of_instrument(state, instrument, events)
 
 
-def _settle(state: State, running: Running, account: Account, budget: Budget, events: list[Event]) -> bool:
+def _settle(
+    state: State, running: Running, account: Account, next_day: int, budget: Budget, events: list[Event]
+) -> bool:
     """One account's day; False if the budget ended before it did."""
     marked = running.marked
     if marked is None:
-        if not end_orders(state, account, running.trading_day, budget, events):
+        if not end_orders(state, account, next_day, budget, events):
             return False
         marked = running.marked = mark(state, account, budget, events)
     if not keep_covered_orders(state, account, budget, events):

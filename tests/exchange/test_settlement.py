@@ -25,11 +25,13 @@ from node.exchange.events import (
     SettlementStarted,
 )
 from node.exchange.machine import Machine
-from node.exchange.types import CancelReason, InstrumentStatus, OrderState, Phase, RiskLevel
+from node.exchange.types import ENCODABLE_MAX, CancelReason, InstrumentStatus, OrderState, Phase, RiskLevel
 from tests.exchange.driver import (
     BUY,
     CLOSE,
     CLOSETODAY,
+    MONDAY_NS,
+    OPEN,
     SELL,
     YUAN,
     Driver,
@@ -41,6 +43,7 @@ from tests.exchange.driver import (
 
 MONDAY, TUESDAY = 20261123, 20261124
 GTC, GTD, GFS = 2, 3, 4
+FRIDAY_NS = MONDAY_NS + 4 * 86_400 * 10**9
 DAY_CALENDAR = [(32_400, 36_900, 5), (37_800, 41_400, 5), (48_600, 54_000, 5)]  # 09:00-10:15, 10:30-11:30, 13:30-15:00
 
 
@@ -464,6 +467,23 @@ def test_a_good_till_date_order_ends_with_its_day_and_not_before() -> None:
     assert (ended.order_id, ended.reason) == (number, CancelReason.GTD_END)
 
 
+@pytest.mark.parametrize(
+    ("gtd_day", "settled_ns"),
+    [
+        (20261128, FRIDAY_NS),  # a Saturday
+        (20261130, FRIDAY_NS + 4 * 86_400 * 10**9),  # the Monday, which a settlement on Tuesday passes over
+    ],
+)
+def test_a_good_till_date_order_never_sees_a_day_after_its_own(gtd_day: int, settled_ns: int) -> None:
+    exchange = Driver(copper())
+    exchange.begin_day(FRIDAY_NS)
+    number = exchange.order_id(exchange.place(exchange.account(), BUY, 1, 6_900, time_condition=GTD, gtd_day=gtd_day))
+    exchange.do(commands.AdvanceClock(), time_ns=settled_ns + 10**9)
+    (ended,) = of(OrderCancelled, exchange.settle())
+    assert exchange.machine.trading_day > gtd_day
+    assert (ended.order_id, ended.reason) == (number, CancelReason.GTD_END)
+
+
 def test_a_survivor_that_the_new_price_limits_exclude_is_cancelled() -> None:
     there = market()
     there.trade(1, 7_000)
@@ -810,6 +830,54 @@ def test_one_command_ends_no_more_orders_than_its_steps_allow(monkeypatch: pytes
         batches.append(there.exchange.do(commands.AdvanceClock()))
     assert len(batches) >= 4
     assert max(len(of(OrderCancelled, events)) for events in batches) <= 10
+
+
+def test_orders_that_live_on_count_into_what_one_command_may_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_up(monkeypatch, 10)
+    exchange = Driver(copper())
+    exchange.begin_day()
+    accounts = [exchange.account() for _ in range(6)]
+    for account in accounts:
+        for _ in range(5 * mark_to_market.ORDERS_PER_STEP):
+            exchange.machine.apply(
+                exchange.machine.index + 1,
+                exchange.machine.time_ns + 1,
+                [codec.encode_command(commands.PlaceOrder(account, "SHFE.cu2701", BUY, OPEN, 1, 0, 6_900, GTC))],
+            )
+    batches = [exchange.do(commands.SettleDay(MONDAY))]
+    while exchange.machine.settlements.running is not None:
+        batches.append(exchange.do(commands.AdvanceClock()))
+    assert max(len(of(AccountSettled, events)) for events in batches) == 2
+    assert (
+        sum(len(account.live) for account in exchange.machine.accounts.values()) == 30 * mark_to_market.ORDERS_PER_STEP
+    )
+
+
+def test_conditional_orders_of_expiring_instruments_count_into_what_one_command_may_cost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cut_up(monkeypatch, 10)
+    names = [f"SHFE.cu27{month:02d}" for month in range(1, 6)]
+    there = market(*(copper(name, expiry_day=MONDAY) for name in names))
+    for name in names:
+        for _ in range(12):
+            there.exchange.do(commands.PlaceConditional(there.long, name, BUY, OPEN, 1, 0, 7_000, 2, 0, 7_100))
+    batches = [there.exchange.do(commands.SettleDay(MONDAY))]
+    while there.machine.settlements.running is not None:
+        batches.append(there.exchange.do(commands.AdvanceClock()))
+    assert max(len(of(ConditionalEnded, events)) for events in batches) == 12
+
+
+def test_a_turnover_beyond_64_bits_is_settled_and_kept_exactly() -> None:
+    there = market()
+    there.trade(1, 7_000)
+    instrument = there.machine.instruments["SHFE.cu2701"]
+    instrument.day_volume, instrument.day_turnover_ticks = 2**53, 2**53 * 7_000 + 1  # 18 447 of the largest trades
+    restored = Machine.restore(there.machine.snapshot())
+    assert restored.instruments["SHFE.cu2701"].day_turnover_ticks == 2**53 * 7_000 + 1
+    (settled,) = of(InstrumentSettled, there.exchange.settle())
+    assert settled.turnover_ticks == ENCODABLE_MAX
+    assert settled.settlement_ticks == 7_000
 
 
 def test_trading_goes_on_after_settlement_by_itself() -> None:
