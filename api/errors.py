@@ -80,10 +80,8 @@ _STATUS_OF_REJECT: Final[dict[int, int]] = {
     **{r.code: 404 for r in (rejects.ANNOUNCEMENT_NOT_FOUND, rejects.CALENDAR_NOT_FOUND)},
     **{r.code: 409 for r in (rejects.CONTACT_TAKEN, rejects.ACCOUNT_NOT_EMPTY, rejects.ACCOUNT_HAS_ORDERS)},
     **{r.code: 409 for r in (rejects.INSTRUMENT_HELD, rejects.INSTRUMENT_CHANGED, rejects.WRONG_TRADING_DAY)},
-    rejects.LOGIN_DELAYED.code: 429,
     rejects.SETTLEMENT_IN_PROGRESS.code: 503,
-    **{r.code: 409 for r in (rejects.ACCOUNT_EXISTS, rejects.USERNAME_TAKEN)},
-    **{r.code: 409 for r in (rejects.REQUEST_ID_REUSED, rejects.INSTRUMENT_EXISTS)},
+    **{r.code: 409 for r in (rejects.USERNAME_TAKEN, rejects.REQUEST_ID_REUSED, rejects.INSTRUMENT_EXISTS)},
 }
 _BUSINESS: Final[dict[int, ErrorCode]] = {
     r.code: ErrorCode(r.code, r.name, _STATUS_OF_REJECT.get(r.code, REJECTED_STATUS), r.message, r.message_zh)

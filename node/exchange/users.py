@@ -18,7 +18,7 @@ LOGIN_DELAY_NS_MAX: Final = 15 * 60 * 10**9
 class User:
     """A person or a program that logs in. A token is good while its generation is the user's.
 
-    `blocked_until_ns` is log time: until then the front door refuses a login unseen (rejects.LOGIN_DELAYED).
+    `blocked_until_ns` is log time: until then the front door is to refuse a login without looking at the password.
     """
 
     __slots__ = (
