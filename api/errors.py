@@ -65,12 +65,14 @@ ORIGIN_REFUSED: Final = ErrorCode(
     9010, "ORIGIN_REFUSED", 403, "this web origin may not open a socket here", "不允许的来源"
 )
 SLOW_CONSUMER: Final = ErrorCode(9011, "SLOW_CONSUMER", 503, "the client does not read fast enough", "客户端接收过慢")
+RECORD_NOT_FOUND: Final = ErrorCode(9013, "RECORD_NOT_FOUND", 404, "no such record is kept", "记录不存在")
 TOKEN_REVOKED: Final = ErrorCode(9012, "TOKEN_REVOKED", 401, "the token was revoked", "令牌已失效")
 
 OWN: Final[tuple[ErrorCode, ...]] = (
     INTERNAL_ERROR, NOT_LEADER, NO_QUORUM, OUTCOME_UNKNOWN, OVERLOADED, COMMAND_TOO_LARGE, LOGIN_FAILED,
     NOT_AUTHENTICATED, BAD_REQUEST, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE, PERMISSION_DENIED, ROUTE_NOT_FOUND,
     METHOD_NOT_ALLOWED, BODY_TOO_LARGE, ORIGIN_REFUSED, SLOW_CONSUMER, TOKEN_REVOKED,
+    RECORD_NOT_FOUND,
 )  # fmt: skip
 
 REJECTED_STATUS: Final = 422

@@ -7,6 +7,7 @@ code that the machine would use. An answer is made from the events of the applie
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from api import render, schemas
 from api.errors import ApiError, Forbidden, Malformed, Refused
 from api.permissions import Permission, role_names
 from api.ports import ApiContext
-from api.principal import Principal, order_number
+from api.principal import Principal, numbered, order_number
 from api.render import OrderResult, ReceiptBody, TradeBody
 from consensus.ports import Receipt
 from node.exchange import commands, rejects, risk
@@ -25,12 +26,17 @@ from node.exchange.events import (
     AccountOpened,
     AllCancelled,
     CommandRejected,
+    ConditionalEnded,
+    ConditionalPlaced,
+    DaySettled,
     Event,
     FundsMoved,
     OrderAccepted,
     OrderCancelled,
     OrderModified,
     RequestRepeated,
+    SettlementPricesSet,
+    SettlementStarted,
     TokensRevoked,
     TradeExecuted,
     UserRegistered,
@@ -40,6 +46,8 @@ from node.exchange.machine import Machine
 from node.exchange.types import (
     TRANSFER_UNITS_MAX,
     AccountType,
+    Comparison,
+    ConditionType,
     FundsKind,
     Offset,
     OrderState,
@@ -225,6 +233,57 @@ def _check_amount(field: str, units: int) -> None:
         raise Refused(rejects.BAD_AMOUNT, f"{field} {render.money(units)} is not positive, or above {most}")
 
 
+def place_conditional(machine: Machine, principal: Principal, body: schemas.PlaceConditional) -> Command:
+    """Raises ApiError if the order is denied before the log."""
+    account = principal.own_account(body.account_id)
+    instrument = machine.resolve(body.instrument_id)
+    if instrument is None:
+        raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {body.instrument_id!r} is not listed")
+    if body.order_type == "LIMIT" and body.limit_price is None:
+        raise Malformed("limit_price: a LIMIT order needs one")
+    return commands.PlaceConditional(
+        account.account_id,
+        instrument.instrument_id,
+        DIRECTION[body.direction],
+        OFFSET[body.offset],
+        body.volume,
+        PRICE_TYPE[body.order_type],
+        price_ticks(instrument, body.limit_price) if body.limit_price is not None else 0,
+        ConditionType[body.condition_type],
+        Comparison.AT_OR_ABOVE if body.trigger_condition == "GE" else Comparison.AT_OR_BELOW,
+        price_ticks(instrument, body.trigger_price),
+        body.valid_until_ns,
+        body.client_order_id,
+    )
+
+
+def cancel_conditional(machine: Machine, principal: Principal, conditional_id: str) -> Command:
+    """Raises Refused if the conditional order is not the caller's."""
+    number = numbered("C", conditional_id)
+    conditional = machine.triggers.conditionals.get(number)
+    if conditional is None or conditional.account.user is not principal.user:
+        raise Refused(rejects.CONDITIONAL_NOT_FOUND, f"conditional_order_id {conditional_id!r}")
+    return commands.CancelConditional(conditional.account.account_id, number)
+
+
+def set_settlement_prices(
+    machine: Machine, principal: Principal, trading_day: str | None, prices: Sequence[schemas.SettlementPrice]
+) -> Command:
+    """Raises Refused for an unknown instrument or a price off the tick."""
+    ticks = []
+    for price in prices:
+        instrument = machine.resolve(price.instrument_id)
+        if instrument is None:
+            raise Refused(rejects.INSTRUMENT_NOT_FOUND, f"instrument_id {price.instrument_id!r} is not listed")
+        ticks.append((instrument.instrument_id, price_ticks(instrument, price.settlement_price)))
+    day = day_number(trading_day) if trading_day else machine.trading_day
+    return commands.SetSettlementPrices(day, ticks, principal.user_id)
+
+
+def settle_day(principal: Principal, body: schemas.ExecuteSettlement) -> Command:
+    return commands.SettleDay(day_number(body.trading_day), principal.user_id)
+
+
 # Results to answers
 
 
@@ -244,6 +303,11 @@ class Answers:
             AccountOpened: _opened,
             FundsMoved: _moved,
             TokensRevoked: _revoked,
+            ConditionalPlaced: self._conditional,
+            ConditionalEnded: self._conditional,
+            SettlementPricesSet: _prices_set,
+            SettlementStarted: _settling,
+            DaySettled: _settled,
         }
 
     def of(self, command: Command, receipt: Receipt) -> Answer:
@@ -344,6 +408,18 @@ class Answers:
             trades,
         )
 
+    def _conditional(self, events: list[Event]) -> dict[str, Any]:
+        """The conditional order as it is now; its number alone, if the state holds it no more."""
+        event = events[0]
+        assert isinstance(event, ConditionalPlaced | ConditionalEnded)
+        return self._conditional_of(event.conditional_id, event.account_id)
+
+    def _conditional_of(self, number: int, account_id: str) -> dict[str, Any]:
+        conditional = self._context.machine.triggers.conditionals.get(number)
+        if conditional is None:
+            return {"conditional_order_id": render.conditional_id(number), "account_id": account_id}
+        return render.conditional_body(conditional)
+
     def _repeated(self, command: Command, first: RequestRepeated) -> Answer:
         """The first result again, with the receipt of the entry that made it."""
         digest = self._context.hub.digest_at(first.first_index)
@@ -359,6 +435,12 @@ class Answers:
             account = self._context.machine.accounts[first.ref]
             data = _account_data(account.account_id, account.user.user_id, account.account_name, account.account_type)
             return Answer({**data, "repeated": True}, receipt)
+        if isinstance(command, commands.PlaceConditional):
+            conditional = self._context.machine.triggers.conditionals.get(int(first.ref))
+            data = render.conditional_body(conditional) if conditional is not None else {}
+            return Answer(
+                {**data, "conditional_order_id": render.conditional_id(int(first.ref)), "repeated": True}, receipt
+            )
         assert isinstance(command, commands.Deposit | commands.Withdraw)
         data = {"account_id": command.account_id, "amount": render.money(command.amount_units), "repeated": True}
         return Answer(data, receipt)
@@ -457,3 +539,25 @@ def _revoked(events: list[Event]) -> dict[str, Any]:
     event = events[0]
     assert isinstance(event, TokensRevoked)
     return {"user_id": event.user_id, "message": "every token of this user is revoked"}
+
+
+def _prices_set(events: list[Event]) -> dict[str, Any]:
+    event = events[0]
+    assert isinstance(event, SettlementPricesSet)
+    return {"trading_day": render.day(event.trading_day), "count": event.count}
+
+
+def _settling(events: list[Event]) -> dict[str, Any]:
+    """A small exchange is settled within the command; otherwise `status` is `running`, and the result follows."""
+    event = events[0]
+    assert isinstance(event, SettlementStarted)
+    for last in reversed(events):
+        if isinstance(last, DaySettled):
+            return render.settlement_body(last)
+    return {"settlement_date": render.day(event.trading_day), "status": "running", "total_accounts": event.accounts}
+
+
+def _settled(events: list[Event]) -> dict[str, Any]:
+    event = events[0]
+    assert isinstance(event, DaySettled)
+    return render.settlement_body(event)

@@ -66,10 +66,15 @@ class Principal:
 
 def order_number(order_id: str) -> int:
     """The number in "O0000000001"; 0, which no order has, for anything else."""
-    digits = order_id[1:]
-    if len(order_id) >= 11 and order_id[0] == "O" and digits.isascii() and digits.isdecimal() and len(digits) <= 18:
+    return numbered("O", order_id)
+
+
+def numbered(letter: str, text: str) -> int:
+    """The number in a letter and ten or more digits, as `render` writes it; 0 for anything else."""
+    digits = text[1:]
+    if len(text) >= 11 and text[0] == letter and digits.isascii() and digits.isdecimal() and len(digits) <= 18:
         number = int(digits)
-        return number if f"O{number:010d}" == order_id else 0
+        return number if f"{letter}{number:010d}" == text else 0
     return 0
 
 

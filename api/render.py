@@ -13,17 +13,23 @@ import msgspec
 
 from api.permissions import role_names
 from consensus.ports import Receipt
-from node.exchange.events import TradeExecuted
+from node.exchange.events import AccountSettled, DaySettled, TradeExecuted
+from node.exchange.flows import Flow
 from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.orders import Order
 from node.exchange.positions import Position
-from node.exchange.queries import AccountFigures, SideFigures, account_figures, position_figures
+from node.exchange.queries import AccountFigures, EquityCurve, SideFigures, account_figures, position_figures
+from node.exchange.triggers import Conditional
 from node.exchange.types import (
     MONEY_SCALE,
     RATE_SCALE,
     AccountType,
     CancelReason,
+    Comparison,
+    ConditionalState,
+    ConditionType,
+    FundsKind,
     InstrumentClass,
     InstrumentStatus,
     MarginRule,
@@ -422,6 +428,110 @@ def tick_body(instrument: Instrument, time_ns: int, log_index: int) -> dict[str,
         body[f"{name}_price"] = price(instrument, levels[0][0]) if levels else None
         body[f"{name}_volume"] = levels[0][1] if levels else 0
     return body | day_body(instrument)
+
+
+def conditional_id(number: int) -> str:
+    return f"C{number:010d}"
+
+
+def conditional_body(conditional: Conditional) -> dict[str, Any]:
+    """A conditional order, pending or ended (reference-system.md 2.9)."""
+    instrument = conditional.instrument
+    limit = price(instrument, conditional.price_ticks) if conditional.price_ticks else None
+    return {
+        "conditional_order_id": conditional_id(conditional.conditional_id),
+        "account_id": conditional.account.account_id,
+        "instrument_id": instrument.instrument_id,
+        "direction": DIRECTIONS[conditional.direction],
+        "offset": OFFSETS[conditional.offset],
+        "volume": conditional.volume,
+        "order_type": PRICE_TYPES[conditional.price_type],
+        "limit_price": limit,
+        "condition_type": ConditionType(conditional.condition).name,
+        "trigger_price": price(instrument, conditional.trigger_ticks),
+        "trigger_condition": "GE" if conditional.comparison == Comparison.AT_OR_ABOVE else "LE",
+        "valid_until_ns": conditional.valid_until_ns or None,
+        "client_order_id": conditional.client_order_id,
+        "status": ConditionalState(conditional.state).name,
+        "created_at_ns": conditional.insert_ns,
+        "ended_at_ns": conditional.ended_ns or None,
+        "result_order_id": order_id(conditional.order_id) if conditional.order_id else None,
+        "error_code": conditional.code or None,
+        "error_detail": conditional.detail or None,
+    }
+
+
+def settlement_body(result: DaySettled) -> dict[str, Any]:
+    """A settled trading day. `total_profit` is zero: what one side of a market wins the other loses."""
+    body: dict[str, Any] = {
+        "settlement_date": day(result.trading_day),
+        "status": "settled",
+        "next_trading_day": day(result.next_trading_day),
+        "total_accounts": result.accounts,
+        "total_commission": money(result.commission_units),
+        "total_profit": money(result.profit_units),
+        "liquidations": result.liquidations,
+    }
+    return body | {"repeated": True} if result.repeated else body
+
+
+def statement_body(statement: AccountSettled) -> dict[str, Any]:
+    """One account's settled day, in money."""
+    body: dict[str, Any] = {"account_id": statement.account_id, "trading_day": day(statement.trading_day)}
+    for key in (
+        "pre_balance", "deposit", "withdraw", "close_profit", "position_profit", "commission", "balance", "margin",
+        "available",
+    ):  # fmt: skip
+        body[key] = money(getattr(statement, key))
+    return body | {"risk_ratio": risk_ratio(statement.margin, statement.balance)}
+
+
+def flow_body(flow: Flow) -> dict[str, Any]:
+    """Money in or out of an account."""
+    moved = flow.moved
+    return {
+        "account_id": moved.account_id,
+        "transaction_type": FundsKind(moved.kind).name.lower(),
+        "amount": money(moved.amount_units),
+        "balance_after": money(moved.balance_units),
+        "bank": moved.bank or None,
+        "remark": moved.remark or None,
+        "time_ns": flow.time_ns,
+        "log_index": flow.index,
+    }
+
+
+def equity_curve_body(account: Account, curve: EquityCurve) -> dict[str, Any]:
+    """The settled days of an account and what they come to; rates with four decimals, null without a base."""
+    days = curve.profit_days + curve.loss_days
+    return {
+        "account_id": account.account_id,
+        "points": [
+            {
+                "date": day(point.trading_day),
+                "balance": money(point.balance),
+                "daily_profit": money(point.profit),
+                "daily_profit_rate": ratio(point.profit, point.base),
+            }
+            for point in curve.points
+        ],
+        "statistics": {
+            "start_balance": money(curve.start_balance),
+            "end_balance": money(curve.end_balance),
+            "total_profit": money(curve.profit),
+            "total_profit_rate": ratio(curve.profit, curve.start_balance),
+            "max_drawdown": money(curve.drawdown),
+            "max_drawdown_rate": ratio(curve.drawdown, curve.drawdown_peak),
+            "profit_days": curve.profit_days,
+            "loss_days": curve.loss_days,
+            "win_rate": ratio(curve.profit_days, days),
+        },
+    }
+
+
+def ratio(part: int, whole: int) -> Number | None:
+    """part / whole with four decimals, half to even; None without a positive whole."""
+    return money(half_even(part * RISK_RATIO_SCALE, whole)) if whole > 0 else None
 
 
 def user_body(user: User) -> dict[str, Any]:

@@ -24,6 +24,7 @@ PAGE_MAX: Final = 1_000_000
 Text = Annotated[str, Meta(max_length=TEXT_MAX)]
 Id = Annotated[str, Meta(min_length=1, max_length=TEXT_MAX)]
 Lots = Annotated[int, Meta(ge=-(2**53), le=2**53)]  # what JSON carries exactly; the exchange's limits are narrower
+Day = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Nanoseconds = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 Direction = Literal["BUY", "SELL"]
@@ -32,6 +33,8 @@ PriceType = Literal["LIMIT", "MARKET", "BEST", "FIVELEVEL"]
 TimeCondition = Literal["GFD", "IOC", "GTC", "GTD", "GFS", "GFA"]
 VolumeCondition = Literal["ANY", "MIN", "ALL"]
 SelfTradeMode = Literal["cancel_taker", "cancel_maker", "cancel_both", "reject"]
+ConditionKind = Literal["STOP_LOSS", "TAKE_PROFIT", "PRICE_TOUCH"]
+TriggerCondition = Literal["GE", "LE"]
 AccountKind = Literal["individual", "institutional", "market_maker"]
 Level = Literal["leader", "linearizable", "stale"]
 
@@ -124,7 +127,7 @@ class OrderTerms(Body, frozen=True, kw_only=True):
     time_condition: TimeCondition = "GFD"
     volume_condition: VolumeCondition = "ANY"
     min_volume: Lots = 0
-    gtd_day: Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")] | None = None
+    gtd_day: Day | None = None
     post_only: bool = False
     self_trade: SelfTradeMode = "cancel_taker"
     client_order_id: Text = ""
@@ -164,6 +167,46 @@ class BatchCancel(Body, frozen=True, kw_only=True):
     order_ids: Annotated[list[Id], Meta(min_length=1, max_length=BATCH_MAX)]
 
 
+class PlaceConditional(Body, frozen=True, kw_only=True):
+    """An order that is entered when the last price reaches `trigger_price`: at or above (GE), at or below (LE)."""
+
+    account_id: Id
+    instrument_id: Id
+    direction: Direction
+    offset: Offset
+    volume: Lots
+    order_type: Literal["LIMIT", "MARKET"] = "LIMIT"
+    limit_price: Units | None = None
+    condition_type: ConditionKind
+    trigger_price: Units
+    trigger_condition: TriggerCondition
+    valid_until_ns: Nanoseconds = 0  # 0: until cancelled
+    client_order_id: Text = ""
+
+
+# Settlement
+
+
+class SettlementPrice(Body, frozen=True, kw_only=True):
+    instrument_id: Id
+    settlement_price: Units
+
+
+class SetSettlementPrice(SettlementPrice, frozen=True, kw_only=True):
+    trading_day: Day | None = None  # must be the open one, if it is given
+
+
+class SetSettlementPrices(Body, frozen=True, kw_only=True):
+    prices: Annotated[list[SettlementPrice], Meta(min_length=1, max_length=BATCH_MAX)]
+    trading_day: Day | None = None
+
+
+class ExecuteSettlement(Body, frozen=True, kw_only=True):
+    """`trading_day` makes a repetition harmless: a settled day answers its first result."""
+
+    trading_day: Day
+
+
 # Query strings
 
 
@@ -189,6 +232,11 @@ class PageQuery(ReadQuery, frozen=True, kw_only=True):
 class OrderQuery(PageQuery, frozen=True, kw_only=True):
     alive: bool | None = None
     instrument_id: Text = ""
+
+
+class ConditionalQuery(PageQuery, frozen=True, kw_only=True):
+    account_id: Id
+    status: Literal["PENDING", "TRIGGERED", "CANCELLED", "EXPIRED", "FAILED", ""] = ""
 
 
 class DepthQuery(ReadQuery, frozen=True, kw_only=True):

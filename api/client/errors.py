@@ -168,7 +168,7 @@ _BY_CODE: Final[dict[int, type[ClientError]]] = {
     6005: Unavailable, NOT_LEADER: Unavailable, NO_QUORUM: Unavailable, OUTCOME_UNKNOWN: OutcomeUnknown,
     OVERLOADED: Unavailable, 7005: BadRequest, 9001: Unauthenticated, 9002: Unauthenticated, 9003: BadRequest,
     9004: RateLimited, 9005: Unavailable, 9006: Forbidden, 9007: NotFound, 9008: BadRequest, 9009: BadRequest,
-    9010: Forbidden, 9011: Unavailable, 9012: Unauthenticated,
+    9010: Forbidden, 9011: Unavailable, 9012: Unauthenticated, 9013: NotFound,
 }  # fmt: skip
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from api import operations, render, schemas
+from api import operations, qifi, reads, render, schemas
+from api.errors import RECORD_NOT_FOUND, NotServed
 from api.permissions import P, any_of
 from api.rest.route import Call, Result, Route, read, write
+from node.exchange import queries
+from node.exchange.flows import Flow, flows
+from node.exchange.ledger import Account
 
 VIEW: Final = any_of(P.VIEW_OWN_ACCOUNT, P.VIEW_ALL_ACCOUNTS)
 OPEN: Final = any_of(P.TRADE, P.OPEN_ACCOUNT)
@@ -45,10 +49,53 @@ async def accounts(call: Call) -> Result:
     return Result({"accounts": bodies, "total": len(bodies)})
 
 
+def _viewed(call: Call) -> Account:
+    return call.principal.account_of(call.context.machine, call.path["account_id"], P.VIEW_ALL_ACCOUNTS)
+
+
+async def qifi_document(call: Call) -> Result:
+    return Result(qifi.document(call.context.machine, call.context.tape, _viewed(call)))
+
+
+async def equity_curve(call: Call) -> Result:
+    found = _viewed(call)
+    return Result(render.equity_curve_body(found, queries.equity_curve(found)))
+
+
+async def statement(call: Call) -> Result:
+    """The statement of one settled trading day."""
+    found, asked = _viewed(call), call.path["trading_day"]
+    for kept in queries.statements(found):
+        if render.day(kept.trading_day) == asked:
+            return Result(render.statement_body(kept))
+    raise NotServed(RECORD_NOT_FOUND, f"trading_day {asked!r}: {found.account_id} has no statement of that day")
+
+
+async def transactions(call: Call) -> Result:
+    """All money in and out, the newest first."""
+    return _flows(call, flows(_viewed(call)))
+
+
+async def transfers(call: Call) -> Result:
+    """Bank transfers, the newest first."""
+    return _flows(call, [flow for flow in flows(_viewed(call)) if flow.moved.bank])
+
+
+def _flows(call: Call, found: list[Flow]) -> Result:
+    query: schemas.PageQuery = call.query
+    inside = [flow for flow in reversed(found) if query.start_ns <= flow.time_ns <= query.end_ns]
+    return Result(reads.paged("records", inside, query.page, query.page_size, render.flow_body))
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     write("POST", "/api/account/open", OPEN, open_account, schemas.OpenAccount),
     write("POST", "/api/account/deposit", FUND, deposit, schemas.MoveFunds),
     write("POST", "/api/account/withdraw", FUND, withdraw, schemas.MoveFunds),
     read("/api/account/<account_id>", VIEW, account),
+    read("/api/account/<account_id>/qifi", VIEW, qifi_document),
+    read("/api/account/<account_id>/equity-curve", VIEW, equity_curve),
+    read("/api/account/<account_id>/statement/<trading_day>", VIEW, statement),
+    read("/api/account/<account_id>/transactions", VIEW, transactions, query=schemas.PageQuery),
+    read("/api/account/<account_id>/transfers", VIEW, transfers, query=schemas.PageQuery),
     read("/api/user/<user_id>/accounts", VIEW, accounts),
 )

@@ -263,3 +263,19 @@ def order(account_id: str, **changes: Any) -> dict[str, Any]:
         "price": 70_000,
     }
     return body | changes
+
+
+def conditional(account_id: str, **changes: Any) -> dict[str, Any]:
+    """Buy one lot of copper at 70 200 once somebody pays 70 100."""
+    body: dict[str, Any] = {
+        "account_id": account_id,
+        "instrument_id": COPPER,
+        "direction": "BUY",
+        "offset": "OPEN",
+        "volume": 1,
+        "limit_price": 70_200,
+        "condition_type": "PRICE_TOUCH",
+        "trigger_price": 70_100,
+        "trigger_condition": "GE",
+    }
+    return body | changes

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from api import rest
-from tests.api.exchange import COPPER, Node, client, order
+from tests.api.exchange import COPPER, Node, client, conditional, order
 from tests.api.sockets import Trader
 
-UNKNOWN = {"user": "U00009999", "account": "ACC_00009999", "order": "O0000009999"}
+UNKNOWN = {"user": "U00009999", "account": "ACC_00009999", "order": "O0000009999", "conditional": "C0000009999"}
 TERMS = {key: value for key, value in order("").items() if key != "account_id"}
 
 # (method, path, body) of every route that names an account, an order or a user, with the ids to fill in
@@ -33,6 +33,14 @@ NAMING: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/order/by-client-id/{account}/theirs", None),
     ("GET", "/api/order/user/{user}", None),
     ("GET", "/api/order/account/{account}", None),
+    ("POST", "/api/order/conditional", conditional("{account}")),
+    ("GET", "/api/order/conditional/list?account_id={account}", None),
+    ("DELETE", "/api/order/conditional/{conditional}", None),
+    ("GET", "/api/account/{account}/qifi", None),
+    ("GET", "/api/account/{account}/equity-curve", None),
+    ("GET", "/api/account/{account}/statement/2026-11-23", None),
+    ("GET", "/api/account/{account}/transactions", None),
+    ("GET", "/api/account/{account}/transfers", None),
     ("GET", "/api/position/{user}", None),
     ("GET", "/api/position/account/{account}", None),
     ("GET", "/api/trades/user/{user}", None),
@@ -43,7 +51,9 @@ NAMING_NOBODY = {
     "/api/auth/register", "/api/auth/login", "/api/auth/logout", "/api/auth/me", "/api/market/instruments",
     "/api/market/instrument/<instrument_id>", "/api/market/orderbook/<instrument_id>",
     "/api/market/tick/<instrument_id>", "/api/market/trades/<instrument_id>", "/livez", "/readyz", "/health",
-    "/api/cluster", "/api/time", "/api/errors",
+    "/api/cluster", "/api/time", "/api/errors", "/api/order/conditional/statistics", "/admin/session",
+    "/admin/settlement/set-price", "/admin/settlement/batch-set-prices", "/admin/settlement/execute",
+    "/admin/settlement/history", "/admin/settlement/result/<date>",
 }  # fmt: skip
 # messages of the socket that name an account or an order
 MESSAGES: list[dict[str, Any]] = [
@@ -74,11 +84,12 @@ def shape(path: str) -> str:
     """A declared path with its parameters made equal to those of the table."""
     for kind in ("account", "order", "user"):
         path = path.replace(f"<{kind}_id>", "{" + kind + "}")
+    path = path.replace("<conditional_order_id>", "{conditional}").replace("<trading_day>", "2026-11-23")
     return path.replace("<client_order_id>", "theirs")
 
 
 def test_the_table_names_every_route() -> None:
-    named = {(method, path) for method, path, _ in NAMING}
+    named = {(method, path.partition("?")[0]) for method, path, _ in NAMING}
     for route in rest.ROUTES:
         if route.path not in NAMING_NOBODY:
             assert (route.method, shape(route.path)) in named, f"{route.method} {route.path} has no ownership test"
@@ -91,7 +102,14 @@ async def ids(node: Node) -> dict[str, dict[str, str]]:
     bob, theirs = await node.add_trader("bob")
     async with client(node, bob) as http:
         placed = (await http.post("/api/order/submit", json=order(theirs, client_order_id="theirs"))).json()["data"]
-    foreign = {"user": bob, "account": theirs, "order": placed["order_id"], "own": own}
+        waiting = (await http.post("/api/order/conditional", json=conditional(theirs))).json()["data"]
+    foreign = {
+        "user": bob,
+        "account": theirs,
+        "order": placed["order_id"],
+        "conditional": waiting["conditional_order_id"],
+        "own": own,
+    }
     return {"foreign": foreign, "unknown": UNKNOWN | {"own": own}}
 
 
@@ -105,7 +123,7 @@ async def test_a_foreign_object_answers_like_an_unknown_one_on_every_route(
             for kind, names in ids.items():
                 reply = await http.request(method, filled(path, names), json=filled(body, names))
                 text = reply.text
-                for key in ("user", "account", "order"):
+                for key in ("user", "account", "order", "conditional"):
                     text = text.replace(names[key], key)
                 answers.append((kind, reply.status_code, text.replace(reply.headers["X-Request-Id"], "")))
             (_, status, foreign), (_, _, unknown) = answers
