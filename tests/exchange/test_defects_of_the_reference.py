@@ -532,7 +532,7 @@ def test_14_3_15_only_what_is_free_and_settled_leaves_an_account() -> None:
     others = exchange.account(), exchange.account()
     deal(exchange, others[0], others[1], 1, 7_100)  # 10 000 of profit that is not settled
     assert funds(exchange, buyer).withdraw_quota == free
-    assert code(exchange.do(commands.Withdraw(buyer, free + 1))) == rejects.WITHDRAWAL_FAILED.code
+    refused(exchange, commands.Withdraw(buyer, free + 1), rejects.WITHDRAWAL_FAILED)
     assert isinstance(exchange.do(commands.Withdraw(buyer, free))[0], FundsMoved)
     figures = funds(exchange, buyer)
     assert figures.withdraw_quota == 0

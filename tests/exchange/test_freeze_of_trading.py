@@ -7,7 +7,7 @@ import pytest
 from node.exchange import commands, rejects
 from node.exchange.events import OrderAccepted, OrderCancelled, RequestRepeated
 from node.exchange.types import FreezeKind, UserStatus
-from tests.exchange.driver import BUY, CLOSETODAY, SELL, Driver, code, copper
+from tests.exchange.driver import BUY, CLOSETODAY, SELL, Driver, copper
 from tests.exchange.refusals import refused
 
 CU = "SHFE.cu2701"
@@ -95,7 +95,7 @@ def test_a_closed_account_does_nothing_but_repeat_its_answers(exchange: Driver) 
     trader = exchange.account(0)
     exchange.do(commands.Deposit(trader, 10_000 * 10_000))
     first = order(trader, client_order_id="a")
-    assert code(exchange.do(first)) == rejects.INSUFFICIENT_FUNDS.code
+    refused(exchange, first, rejects.INSUFFICIENT_FUNDS)
     exchange.do(commands.Withdraw(trader, 10_000 * 10_000))
     exchange.do(commands.CloseAccount(trader))
     assert exchange.machine.accounts[trader].closed

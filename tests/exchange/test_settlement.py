@@ -40,6 +40,7 @@ from tests.exchange.driver import (
     index_future,
     trades,
 )
+from tests.exchange.refusals import refused
 
 MONDAY, TUESDAY = 20261123, 20261124
 GTC, GTD, GFS = 2, 3, 4
@@ -121,7 +122,7 @@ def test_prices_and_settlement_of_another_day_are_refused(day: int) -> None:
         if opened:
             exchange.begin_day()
         assert code(exchange.do(commands.SetSettlementPrices(day, [("cu2701", 7_000)]))) == 6004
-        assert code(exchange.do(commands.SettleDay(day))) == rejects.WRONG_TRADING_DAY.code
+        refused(exchange, commands.SettleDay(day), rejects.WRONG_TRADING_DAY)
 
 
 def test_an_instrument_with_open_interest_and_no_trade_needs_a_price() -> None:
