@@ -21,9 +21,10 @@ from node.exchange.calendar import (
     moment,
     trading_day_at,
 )
-from node.exchange.events import CalendarSet, CommandRejected
+from node.exchange.events import CalendarSet
 from node.exchange.types import CALENDARS_MAX, Phase
 from tests.exchange.driver import Driver
+from tests.exchange.refusals import refused
 
 ORDER, NO_CANCEL, MATCH, CONTINUOUS, BREAK = (
     int(Phase.AUCTION_ORDER), int(Phase.AUCTION_NO_CANCEL), int(Phase.AUCTION_MATCH), int(Phase.CONTINUOUS),
@@ -285,12 +286,7 @@ def definition(**changes: Any) -> commands.SetCalendar:
     ],
 )
 def test_a_wrong_calendar_is_refused_naming_field_and_value(changes: dict[str, Any], said: str) -> None:
-    exchange = Driver()
-    (answer,) = exchange.do(definition(**changes))
-    assert isinstance(answer, CommandRejected)
-    assert answer.code == rejects.BAD_CALENDAR.code
-    assert said in answer.detail
-    assert exchange.machine.calendars == {}
+    assert said in refused(Driver(), definition(**changes), rejects.BAD_CALENDAR)
 
 
 def test_the_extremes_of_a_calendar_are_accepted() -> None:
@@ -308,17 +304,14 @@ def test_the_extremes_of_a_calendar_are_accepted() -> None:
 def test_a_calendar_keeps_its_exchange() -> None:
     exchange = Driver()
     exchange.do(definition())
-    (answer,) = exchange.do(definition(exchange="INE", day=phases("10:00-11:00 CONTINUOUS")))
-    assert isinstance(answer, CommandRejected)
-    assert answer.code == rejects.BAD_CALENDAR.code
-    assert "exchange 'INE'" in answer.detail
-    assert exchange.machine.calendars["night"].day == SHFE_DAY
+    other = definition(exchange="INE", day=phases("10:00-11:00 CONTINUOUS"))
+    assert "exchange 'INE'" in refused(exchange, other, rejects.BAD_CALENDAR)
 
 
 def test_there_is_room_for_a_number_of_calendars_and_no_more() -> None:
     exchange = Driver()
     for i in range(CALENDARS_MAX):
         assert exchange.do(definition(calendar_id=f"c{i}")) == [CalendarSet(f"c{i}", "SHFE")]
-    assert isinstance(exchange.do(definition(calendar_id="one more"))[0], CommandRejected)
+    refused(exchange, definition(calendar_id="one more"), rejects.BAD_CALENDAR)
     assert exchange.do(definition(calendar_id="c7", night=[])) == [CalendarSet("c7", "SHFE")]  # replacing goes on
     assert exchange.machine.calendars["c7"].night == []

@@ -100,10 +100,7 @@ def test_wrong_settlement_prices_are_refused_by_name_and_none_of_them_is_set(
 ) -> None:
     exchange = Driver(copper(), copper("SHFE.cu2702"))
     exchange.begin_day()
-    (event,) = exchange.do(commands.SetSettlementPrices(MONDAY, prices))
-    assert event.code == rejects.BAD_SETTLEMENT_PRICE.code
-    assert words in event.detail
-    assert [i.settlement_ticks for i in exchange.machine.instruments.values()] == [0, 0]
+    assert words in refused(exchange, commands.SetSettlementPrices(MONDAY, prices), rejects.BAD_SETTLEMENT_PRICE)
 
 
 def test_a_later_settlement_price_replaces_an_earlier_one() -> None:
@@ -121,7 +118,7 @@ def test_prices_and_settlement_of_another_day_are_refused(day: int) -> None:
     for opened in (False, True):
         if opened:
             exchange.begin_day()
-        assert code(exchange.do(commands.SetSettlementPrices(day, [("cu2701", 7_000)]))) == 6004
+        refused(exchange, commands.SetSettlementPrices(day, [("cu2701", 7_000)]), rejects.WRONG_TRADING_DAY)
         refused(exchange, commands.SettleDay(day), rejects.WRONG_TRADING_DAY)
 
 
@@ -129,10 +126,8 @@ def test_an_instrument_with_open_interest_and_no_trade_needs_a_price() -> None:
     there = market()
     there.trade(1, 7_000)
     there.exchange.settle()
-    (event,) = there.exchange.do(commands.SettleDay(TUESDAY))
-    assert event.code == rejects.SETTLEMENT_PRICE_MISSING.code
-    assert "SHFE.cu2701" in event.detail
-    assert there.machine.settlements.running is None
+    detail = refused(there.exchange, commands.SettleDay(TUESDAY), rejects.SETTLEMENT_PRICE_MISSING)
+    assert "SHFE.cu2701" in detail
     assert of(DaySettled, there.exchange.settle({"cu2701": 7_010}))
 
 
@@ -199,11 +194,8 @@ def test_a_price_that_the_limits_of_the_day_no_longer_allow_is_refused_and_nothi
     terms = msgspec.structs.asdict(copper(limit_up_rate=50_000_000))
     (event,) = there.exchange.do(commands.ModifyInstrument(**terms))
     assert not isinstance(event, CommandRejected), event
-    (event,) = there.exchange.do(commands.SettleDay(MONDAY))
-    assert event.code == rejects.BAD_SETTLEMENT_PRICE.code
-    assert "SHFE.cu2701: 7600 ticks is outside the limits [6300, 7350]" in event.detail
-    assert there.machine.settlements.running is None
-    assert there.machine.instruments["SHFE.cu2701"].phase == Phase.CONTINUOUS
+    detail = refused(there.exchange, commands.SettleDay(MONDAY), rejects.BAD_SETTLEMENT_PRICE)
+    assert "SHFE.cu2701: 7600 ticks is outside the limits [6300, 7350]" in detail
     assert of(DaySettled, there.exchange.settle({"cu2701": 7_350}))
 
 
@@ -215,14 +207,11 @@ def test_a_day_whose_sessions_are_not_over_is_not_settled_and_the_reject_names_c
     exchange.do(commands.SetCalendar("SHFE.day", "SHFE", DAY_CALENDAR))
     exchange.do(copper(calendar="SHFE.day"))
     exchange.begin_day()  # 10:00: CONTINUOUS
-    (event,) = exchange.do(commands.SettleDay(MONDAY))
-    assert event.code == rejects.SETTLEMENT_FAILED.code
-    assert "SHFE.day" in event.detail
-    assert "CONTINUOUS" in event.detail
+    detail = refused(exchange, commands.SettleDay(MONDAY), rejects.SETTLEMENT_FAILED)
+    assert "SHFE.day" in detail
+    assert "CONTINUOUS" in detail
     exchange.do(commands.AdvanceClock(), time_ns=exchange.machine.time_ns + 20 * 60 * 10**9)  # 10:20, between sessions
-    (event,) = exchange.do(commands.SettleDay(MONDAY))
-    assert event.code == rejects.SETTLEMENT_FAILED.code
-    assert "its day is not over" in event.detail
+    assert "its day is not over" in refused(exchange, commands.SettleDay(MONDAY), rejects.SETTLEMENT_FAILED)
     exchange.do(commands.AdvanceClock(), time_ns=exchange.machine.time_ns + 6 * 3_600 * 10**9)  # 16:20
     events = exchange.do(commands.SettleDay(MONDAY))
     assert of(DaySettled, events)[0].next_trading_day == TUESDAY
@@ -634,8 +623,8 @@ def test_an_expired_instrument_is_settled_in_cash_and_is_gone() -> None:
     figures = there.figures(there.long)
     assert figures.balance == before.balance + 5_000 * YUAN
     assert figures.margin == 35_000 * YUAN  # of the contract that goes on
-    (refused,) = there.exchange.place(there.long, BUY, 1, 7_000)
-    assert refused.code == rejects.INSTRUMENT_NOT_LISTED.code
+    order = commands.PlaceOrder(there.long, "SHFE.cu2701", BUY, 0, 1, 0, 7_000)
+    refused(there.exchange, order, rejects.INSTRUMENT_NOT_LISTED)
     assert of(DaySettled, there.exchange.settle({"SHFE.cu2702": 7_000}))  # and needs no price any more
 
 
@@ -760,15 +749,17 @@ def test_while_a_day_is_settled_trading_and_money_wait_and_users_do_not(monkeypa
     assert isinstance(events[0], SettlementStarted)
     assert there.machine.settlements.running is not None
     assert there.machine.instruments["SHFE.cu2701"].phase == Phase.CLOSED
-    busy = rejects.SETTLEMENT_IN_PROGRESS.code
-    assert code(exchange.place(there.long, BUY, 1, 7_000)) == busy
-    assert code(exchange.do(commands.CancelAll(there.long))) == busy
-    assert code(exchange.do(commands.Deposit(there.long, 1))) == busy
-    assert code(exchange.do(commands.Withdraw(there.long, 1))) == busy
-    assert code(exchange.do(commands.OpenAccount("U00000001", "late", 0))) == busy
-    assert code(exchange.do(copper("SHFE.cu2705"))) == busy
-    assert code(exchange.do(commands.SettleDay(MONDAY))) == busy
-    assert code(exchange.do(commands.SetSettlementPrices(MONDAY, [("cu2701", 7_000)]))) == busy
+    for command in (
+        commands.PlaceOrder(there.long, "SHFE.cu2701", BUY, 0, 1, 0, 7_000),
+        commands.CancelAll(there.long),
+        commands.Deposit(there.long, 1),
+        commands.Withdraw(there.long, 1),
+        commands.OpenAccount("U00000001", "late", 0),
+        copper("SHFE.cu2705"),
+        commands.SettleDay(MONDAY),
+        commands.SetSettlementPrices(MONDAY, [("cu2701", 7_000)]),
+    ):
+        refused(exchange, command, rejects.SETTLEMENT_IN_PROGRESS)
     assert not isinstance(exchange.do(commands.SetPassword("U00000001", "$2b$new"))[0], CommandRejected)
     assert not isinstance(exchange.do(commands.RevokeTokens("U00000001"))[0], CommandRejected)
     # a request that was executed still answers so: "refused" would be taken for "not executed"
