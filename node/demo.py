@@ -281,7 +281,7 @@ class _Trader:
         listed = [
             each
             for each in await client.instruments()
-            if each.status == "active" and each.pre_settlement and each.exchange_id != REPLAY_EXCHANGE
+            if each.phase == "continuous" and each.pre_settlement and each.exchange_id != REPLAY_EXCHANGE
         ]
         self._markets = {}
         for instrument in listed[:INSTRUMENTS_MAX]:
@@ -289,7 +289,7 @@ class _Trader:
             book = await socket.subscribe_orderbook(instrument.instrument_id, depth=5)
             self._markets[instrument.instrument_id] = _Market(instrument, instrument.pre_settlement, book)
         if not self._markets:
-            raise NotFound("no active instrument with a reference price is listed", asked="demo traders")
+            raise NotFound("no instrument with a reference price is in continuous trading", asked="demo traders")
         await self._find_live_orders(socket)
 
     async def _find_live_orders(self, socket: TradingSocket) -> None:

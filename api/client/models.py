@@ -270,6 +270,7 @@ class Instrument(msgspec.Struct):
     name: str = ""
     exchange_id: str = ""
     status: str = ""
+    phase: str = ""  # of its session: continuous, closed, auction_order, ...
     last_price: Decimal | None = None
     pre_settlement: Decimal | None = None
     upper_limit: Decimal | None = None
