@@ -296,5 +296,8 @@ def check_liquidations(machine: Machine) -> None:
             _demand(not forced or number in working, f"order {number} belongs to no running liquidation")
     _demand(list(liquidations.orders) == sorted(working), "the orders of liquidations and their register differ")
     _demand(liquidations.watched == watched, f"orders of liquidations: {watched}, counted {liquidations.watched}")
-    strays = [account_id for account_id in dict(liquidations.agenda.items()) if account_id not in liquidations.running]
-    _demand(not strays, f"on the agenda without a liquidation that runs: {strays}")
+    looked_at = [account_id for account_id, _ in liquidations.agenda.items()]
+    for accounts in liquidations.waiting.values():
+        looked_at += accounts
+    strays = [account_id for account_id in looked_at if account_id not in liquidations.running]
+    _demand(not strays, f"on the agenda, or waiting, without a liquidation that runs: {strays}")

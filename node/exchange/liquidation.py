@@ -216,8 +216,7 @@ def advance(state: State, events: list[Event]) -> None:
     for name in list(liquidations.waiting):
         if state.instruments[name].phase == CONTINUOUS:
             for account_id in liquidations.waiting.pop(name):
-                if account_id in liquidations.running:
-                    liquidations.agenda.set(account_id, state.time_ns)
+                liquidations.agenda.set(account_id, state.time_ns)
     until = len(events) + EVENTS_PER_COMMAND
     for _ in range(STEPS_PER_COMMAND):
         if len(events) > until:
@@ -435,6 +434,10 @@ def _end(state: State, liquidation: Liquidation, ended: int, events: list[Event]
     account.liquidating = False
     del liquidations.running[account.account_id]
     liquidations.agenda.drop(account.account_id)
+    for name in list(liquidations.waiting):  # one that has expired never trades again
+        liquidations.waiting[name].pop(account.account_id, None)
+        if not liquidations.waiting[name]:
+            del liquidations.waiting[name]
     liquidations.finished.append(liquidation)
     if ended == EXHAUSTED:
         state.monitor.deferred.set(account.account_id, state.time_ns + EXHAUSTED_PAUSE_NS)

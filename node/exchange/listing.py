@@ -71,7 +71,7 @@ def modify_instrument(state: State, command: ModifyInstrument, raw: bytes, event
     _check_terms(state, terms)
     changed = identity_changes(old, terms)
     if changed:
-        _check_unused(instrument, changed)
+        _check_unused(state, instrument, changed)
         if terms.margin_rule != instrument.venue.margin_rules.get(terms.product, terms.margin_rule) and _siblings(
             state, instrument, terms.product
         ):
@@ -235,13 +235,13 @@ def _rescaled_prices(instrument: Instrument, tick_units: int) -> tuple[int, int,
     return first, second, third, fourth
 
 
-def _check_unused(instrument: Instrument, changed: str) -> None:
+def _check_unused(state: State, instrument: Instrument, changed: str) -> None:
     """Raises Refused while positions, orders or today's statistics mean the contract as it is."""
     if holders(instrument):
         raise Refused(rejects.INSTRUMENT_HELD, f"{changed}: {name_holders(instrument)}")
     if instrument.day_volume:
         raise Refused(rejects.INSTRUMENT_HELD, f"{changed}: {instrument.day_volume} lots were traded today")
-    if instrument.watched:
+    if instrument.watched or any(waiting.instrument is instrument for waiting in state.triggers.fired.values()):
         raise Refused(rejects.INSTRUMENT_HELD, f"{changed}: conditional orders wait for a price in its ticks")
 
 

@@ -833,3 +833,17 @@ def test_fill_or_kill_does_not_count_on_an_order_of_a_liquidation_giving_way() -
     )
     (ended,) = of(OrderCancelled, events)
     assert ended.reason == CancelReason.FOK_UNFILLABLE
+
+
+def test_an_ended_liquidation_waits_for_no_instrument_any_more() -> None:
+    """Its instrument expired while it was suspended: it never trades again."""
+    market = Market(copper(**FREE, expiry_day=20261123))
+    account = market.holder(1_000_000, 4)
+    market.do(commands.SetInstrumentStatus(CU, int(InstrumentStatus.SUSPENDED)))
+    market.do(commands.ForceLiquidate(account, "default"))
+    market.let_pass(2)
+    assert market.machine.liquidations.waiting == {CU: {account: None}}
+    market.settle({CU: 7_000})
+    market.let_pass(5)
+    assert market.last.state == DONE
+    assert not market.machine.liquidations.waiting

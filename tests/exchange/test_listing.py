@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from node.exchange import commands, rejects
+from node.exchange import commands, rejects, triggers
 from node.exchange.commands import (
     DelistInstrument,
     ListInstrument,
@@ -30,7 +30,19 @@ from node.exchange.events import (
 )
 from node.exchange.instruments import Instrument
 from node.exchange.types import NOTIONAL_UNITS_MAX, CancelReason, InstrumentStatus, Phase
-from tests.exchange.driver import BUY, CLOSETODAY, MONDAY_NS, SELL, YUAN, Driver, code, copper, index_future, trades
+from tests.exchange.driver import (
+    BUY,
+    CLOSETODAY,
+    MONDAY_NS,
+    OPEN,
+    SELL,
+    YUAN,
+    Driver,
+    code,
+    copper,
+    index_future,
+    trades,
+)
 from tests.exchange.refusals import refused
 
 ID = "SHFE.cu2701"
@@ -270,6 +282,22 @@ def test_the_identity_of_a_held_instrument_is_fixed(driver, changes, said):
     # Today's statistics are of the contract as it is.
     detail = refused(driver, modification(driver, **changes), rejects.INSTRUMENT_HELD)
     assert detail == f"{said}: 2 lots were traded today"
+
+
+def test_the_identity_of_an_instrument_is_fixed_while_reached_conditional_orders_queue(driver, monkeypatch):
+    """Their price came on the day before; a new tick would double or halve the price that they carry."""
+    monkeypatch.setattr(triggers, "FIRED_PER_COMMAND", 1)
+    driver.begin_day()
+    holder, other = driver.account(), driver.account()
+    for _ in range(3):
+        driver.do(commands.PlaceConditional(holder, ID, BUY, OPEN, 1, 0, 6_400, 2, 0, 7_100))
+    for offset, direction, price in ((OPEN, BUY, 7_100), (CLOSETODAY, SELL, 7_000)):
+        driver.place(holder, direction, 1, price, offset=offset)
+        assert trades(driver.place(other, -direction, 1, price, offset=offset)) == [(price, 1)]
+    driver.settle()
+    assert len(driver.machine.triggers.fired) == 2
+    detail = refused(driver, modification(driver, tick_units=5 * YUAN), rejects.INSTRUMENT_HELD)
+    assert "conditional orders wait" in detail
 
 
 def test_the_identity_of_a_watched_instrument_is_fixed(driver):
