@@ -1,47 +1,22 @@
-"""Real replicas over loopback TCP in one process, and the tiny state machine that they replicate."""
+"""Real replicas over loopback TCP in one process."""
 
 from __future__ import annotations
 
-import hashlib
 import random
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import trio
 
+from chaos.sim.machines import Chain
 from consensus.config import ReplicaConfig
 from consensus.errors import NoQuorum, NotLeader
 from consensus.ports import Member
 from consensus.replica import Replica
-
-
-class Chain:
-    """Appends every command to a list and chains a hash over (index, time, commands)."""
-
-    def __init__(self) -> None:
-        self.commands: list[bytes] = []
-        self.indexes: list[int] = []
-        self.times: list[int] = []
-        self._digest = bytes(32)
-
-    def apply(self, index: int, term: int, time_ns: int, commands: Sequence[bytes]) -> list[Any]:
-        first = len(self.commands)
-        self.commands += commands
-        self.indexes.append(index)
-        self.times.append(time_ns)
-        chained = hashlib.blake2b(self._digest + index.to_bytes(8, "little"), digest_size=32)
-        chained.update(time_ns.to_bytes(8, "little"))
-        for command in commands:
-            chained.update(len(command).to_bytes(4, "little") + command)
-        self._digest = chained.digest()
-        return [first + offset for offset in range(len(commands))]
-
-    def digest(self) -> bytes:
-        return self._digest
 
 
 def free_ports(count: int) -> list[int]:

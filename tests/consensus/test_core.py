@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from chaos.sim.clock import virtual_time
+from chaos.sim.stage import Simulation
 from consensus import raft
-from tests.consensus.simulation import Simulation, virtual_time
 
 
 def test_a_long_log_is_replayed_in_bounded_pieces_and_before_any_election(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import trio
 
+from chaos.sim.machines import Chain
 from consensus import wire
 from consensus.config import ReplicaConfig
 from consensus.errors import CommandTooLarge, Fatal, OutcomeUnknown
@@ -22,7 +23,7 @@ from consensus.ports import Member
 from consensus.replica import Replica
 from consensus.wire import Hello
 from storage.files import AppendFile
-from tests.consensus.cluster import Chain, cluster, members, until
+from tests.consensus.cluster import cluster, members, until
 
 
 def replica(root: Path, machine: Chain | None = None, **changes: Any) -> Replica:

@@ -11,6 +11,8 @@ import pysyncobj.pickle
 import pysyncobj.syncobj
 import pytest
 
+from chaos.sim.clock import virtual_time
+from chaos.sim.stage import ELECTION_MAX_MS, SimNode, Simulation
 from consensus import entry, guards, raft, wire
 from consensus.elections import Elections
 from consensus.errors import Fatal, OutcomeUnknown
@@ -19,14 +21,13 @@ from consensus.promises import Promises
 from consensus.raft import Raft, check_library
 from consensus.transport import Peer, Transport
 from consensus.wire import MalformedFrame
-from tests.consensus.simulation import ELECTION_MAX_MS, SimNode, Simulation, virtual_time
 
 ON_AND_OFF = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 
 
 @pytest.fixture
 def patch() -> Iterator[pytest.MonkeyPatch]:
-    with virtual_time() as patch:
+    with virtual_time(), pytest.MonkeyPatch.context() as patch:
         yield patch
 
 

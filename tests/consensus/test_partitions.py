@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from chaos.sim.clock import virtual_time
+from chaos.sim.stage import ELECTION_MAX_MS, SimNode, Simulation
 from consensus import core, entry
 from consensus.errors import NotLeader
 from consensus.journal import Journal
-from tests.consensus.simulation import ELECTION_MAX_MS, SimNode, Simulation, virtual_time
 from tests.consensus.test_guards import deliver
 
 

@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
+from chaos.sim.clock import virtual_time
+from chaos.sim.stage import Violation, fuzz
 from consensus import guards
 from consensus.errors import Fatal
 from consensus.journal import Journal
 from consensus.promises import Promises
 from consensus.raft import Raft
-from tests.consensus.simulation import Violation, fuzz, virtual_time
 from tests.consensus.test_guards import unguarded_rebase
 
 
@@ -57,7 +58,7 @@ def without_rebasing(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("remove", [without_sync_before_acknowledging, without_sync_before_voting, without_rebasing])
 def test_the_judge_notices_when_a_guard_is_missing(tmp_path: Path, remove: Any) -> None:
-    with virtual_time() as patch:
+    with virtual_time(), pytest.MonkeyPatch.context() as patch:
         remove(patch)
         for seed in range(300):
             try:

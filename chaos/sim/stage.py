@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import random
 from collections import defaultdict, deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pysyncobj.syncobj
-import pytest
 
+from chaos.sim.clock import Clock
+from chaos.sim.machines import Chain
 from consensus import wire
 from consensus.config import ReplicaConfig
 from consensus.core import Core
@@ -24,20 +24,8 @@ from consensus.errors import ConsensusError
 from consensus.journal import Journal
 from consensus.ports import Member
 from storage.wal import SyncJob
-from tests.consensus.cluster import Chain
 
 HEARTBEAT_MS, ELECTION_MIN_MS, ELECTION_MAX_MS = 30, 150, 300
-
-
-class Clock:
-    """Seconds; every reading advances it a little, so that nothing happens at the same time."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        self.seconds += 2e-6
-        return self.seconds
 
 
 class SimNode:
@@ -208,7 +196,7 @@ class Judge:
             self._submitted += 1
             command = b"%06d" % self._submitted + b"." * 60
             try:
-                node.core.propose([command], lambda outcome, command=command: self._done(command, outcome), 2.0)
+                node.core.propose([command], partial(self._done, command), 2.0)
             except ConsensusError:
                 pass
 
@@ -294,13 +282,3 @@ def fuzz(root: Path, seed: int, names: str = "abc", steps: int = 1200) -> Judge:
     finally:
         simulation.close()
     return judge
-
-
-@contextmanager
-def virtual_time() -> Iterator[pytest.MonkeyPatch]:
-    """PySyncObj's clock may be replaced inside; and syncing is free, since the simulated disk decides what is kept."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pysyncobj.syncobj, "monotonicTime", pysyncobj.syncobj.monotonicTime)
-        patch.setattr(os, "fdatasync", lambda _fd: None)
-        patch.setattr(os, "fsync", lambda _fd: None)
-        yield patch

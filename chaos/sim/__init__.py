@@ -1,0 +1,1 @@
+"""The deterministic simulator: a cluster in one process, with a virtual network, disk and clock."""
