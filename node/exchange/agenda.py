@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections.abc import ItemsView
 from typing import Generic, TypeVar
 
 K = TypeVar("K", int, str)
@@ -48,12 +49,9 @@ class Agenda(Generic[K]):
             del self._moments[key]
         return keys
 
-    def items(self) -> list[tuple[K, int]]:
-        """(key, moment) of everything, earliest first: what a snapshot keeps."""
-        return [(key, moment_ns) for moment_ns, key in self._order]
-
-    def __contains__(self, key: K) -> bool:
-        return key in self._moments
+    def items(self) -> ItemsView[K, int]:
+        """(key, moment) of everything, in the order in which the keys were put: what a snapshot keeps."""
+        return self._moments.items()
 
     def __len__(self) -> int:
         return len(self._order)

@@ -1,7 +1,7 @@
 """How a snapshot keeps each class of the state: one table per class, which names every attribute.
 
 * stored: plain values (integers of any size, text, bytes, None, lists of these), written as they are, in this order;
-* linked: references to other objects and containers, written as keys by the sections of `snapshot`;
+* linked: references to other objects and containers, written as keys by `sections`;
 * derived: rebuilt from the rest when a snapshot is restored.
 
 Whoever gives a class of the state a new attribute names it here; tests/exchange/test_snapshot.py walks the classes and

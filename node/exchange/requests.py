@@ -9,6 +9,7 @@ hurt by a collision.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import ItemsView
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -70,6 +71,10 @@ class Requests:
     def amend(self, request_id: str, request: Request) -> None:
         """Replace what is remembered of a request; it is forgotten when it would have been (keep its `time_ns`)."""
         self._by_id[request_id] = request
+
+    def items(self) -> ItemsView[str, Request]:
+        """(id, first result), oldest first. Remembered again in this order, the same ones are kept."""
+        return self._by_id.items()
 
     def __len__(self) -> int:
         return len(self._by_id)

@@ -10,12 +10,13 @@ from typing import Final
 
 import pytest
 
-from node.exchange import codec, rejects, snapshot
+from node.exchange import codec, rejects
 from node.exchange.commands import Command
 from node.exchange.events import CommandRejected
 from node.exchange.layouts import STATE
 from node.exchange.machine import Machine
 from node.exchange.rejects import Reject
+from node.exchange.sections import SECTIONS
 from tests.exchange.stream import run
 
 ROOT: Final = Path(__file__).parents[2]
@@ -106,7 +107,7 @@ def state_of(machine: Machine, command: Command) -> list[tuple[str, object]]:
     position = [STATE.stored.index(name) for name in ("index", "time_ns")]
     return [
         (section.name, [value for n, value in enumerate(row) if section.name != "state" or n not in position])
-        for section in snapshot.SECTIONS
+        for section in SECTIONS
         if section.name not in remembered
         for row in section.rows(machine)
     ]
