@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from itertools import islice
 from typing import Final
 from zlib import crc32
 
@@ -396,10 +397,15 @@ def _enter_fired(state: State, events: list[Event], start: int) -> None:
     moved = state.matcher.moved
     looked = _look(state, events, start)
     until = len(events) + EVENTS_PER_COMMAND
+    head: list[Conditional] = []  # of the queue, the next one last: a dict finds its first one behind all that left it
     for _ in range(FIRED_PER_COMMAND):
         if not triggers.fired or len(events) > until:
             break
-        conditional = triggers.fired.pop(next(iter(triggers.fired)))
+        if not head:
+            head = list(islice(triggers.fired.values(), FIRED_PER_COMMAND))
+            head.reverse()
+        conditional = head.pop()
+        del triggers.fired[conditional.conditional_id]
         instrument = conditional.instrument
         if 0 < conditional.valid_until_ns < state.time_ns:
             _end(state, conditional, EXPIRED, 0, 0, "", events)
