@@ -40,7 +40,6 @@ from node.exchange.types import (
     TRANSFER_UNITS_MAX,
     VOLUME_MAX,
     AccountType,
-    ConditionalState,
     FreezeKind,
     FundsKind,
     UserStatus,
@@ -49,7 +48,6 @@ from node.exchange.users import User
 
 FULL: Final = int(FreezeKind.FULL)
 NO_WITHDRAWALS: Final = (int(FreezeKind.WITHDRAW), FULL)
-PENDING: Final = int(ConditionalState.PENDING)
 LEFT_NAMED_MAX: Final = 3  # instruments that a refusal names; it counts the others
 
 
@@ -101,7 +99,7 @@ def what_is_left(account: Account) -> str:
         left.append(f"positions in {len(held) - LEFT_NAMED_MAX} more instruments")
     if account.live:
         left.append(f"{len(account.live)} live orders")
-    waiting = _pending(account)
+    waiting = account.pending_conditionals()
     if waiting:
         left.append(f"{waiting} pending conditional orders")
     balance = account.balance()
@@ -118,7 +116,7 @@ def bind_account(state: State, command: BindAccount, raw: bytes, events: list[Ev
     if user is previous:
         raise Refused(rejects.BAD_ACCOUNT_PARAMETERS, f"{account.account_id} belongs to user_id {user.user_id} already")
     _check_owner(user)
-    waiting = _pending(account)
+    waiting = account.pending_conditionals()
     if account.live or waiting:
         raise Refused(
             rejects.ACCOUNT_HAS_ORDERS,
@@ -257,11 +255,6 @@ def _check_owner(user: User) -> None:
         raise Refused(rejects.USER_FROZEN, f"user_id {user.user_id} is {UserStatus(user.status).name}")
     if len(user.accounts) >= ACCOUNTS_PER_USER_MAX:
         raise Refused(rejects.TOO_MANY_ACCOUNTS, f"{user.user_id} has {ACCOUNTS_PER_USER_MAX} accounts")
-
-
-def _pending(account: Account) -> int:
-    """How many conditional orders of an account still wait for their price."""
-    return sum(1 for conditional in account.conditionals.values() if conditional.state == PENDING)
 
 
 HANDLERS: Final[Handlers] = {

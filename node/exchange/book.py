@@ -7,6 +7,7 @@ Each side keeps its occupied prices as a sorted list of keys whose last element 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterator
 from typing import Final
 
 from node.exchange.orders import Order
@@ -38,6 +39,14 @@ class Side:
         self.direction = direction
         self.keys: list[int] = []
         self.levels: dict[int, Level] = {}
+
+    def orders(self) -> Iterator[Order]:
+        """Level by level, as they came to be occupied, the orders of each oldest first. Nothing may end meanwhile."""
+        for level in self.levels.values():
+            order = level.head
+            while order is not None:
+                yield order
+                order = order.after
 
 
 class Book:

@@ -13,7 +13,7 @@ from typing import Final
 from node.exchange import rejects
 from node.exchange.commands import SetCalendar
 from node.exchange.rejects import Refused
-from node.exchange.texts import is_label
+from node.exchange.texts import is_exchange, is_label
 from node.exchange.types import TEXT_MAX, Phase
 
 SECOND_NS: Final = 10**9
@@ -210,7 +210,7 @@ def check(command: SetCalendar) -> None:
     if not is_label(command.calendar_id):
         raise bad(f"calendar_id {command.calendar_id!a} must have 1 to {TEXT_MAX} printable characters")
     exchange = command.exchange
-    if not (exchange.isascii() and exchange.isalpha() and exchange.isupper() and 2 <= len(exchange) <= 8):
+    if not is_exchange(exchange):
         raise bad(f"exchange {exchange!a} must be 2 to 8 capital letters")
     day, night = command.day, command.night
     if not day:

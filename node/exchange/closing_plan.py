@@ -149,7 +149,7 @@ def _groups(account: Account) -> tuple[list[Group], list[Instrument]]:
         if instrument.phase != CONTINUOUS:
             halted.append(instrument)
             continue
-        name = f"{instrument.exchange}.{instrument.terms.product}"
+        name = instrument.product_key
         for index, side in enumerate((position.long, position.short)):
             if not side.volume:
                 continue

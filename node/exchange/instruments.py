@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from node.exchange.book import Book
 from node.exchange.calendar import is_day
 from node.exchange.commands import Terms
-from node.exchange.texts import LABEL_RULE, is_label
+from node.exchange.texts import LABEL_RULE, is_exchange, is_label
 from node.exchange.types import (
     AMOUNT_PER_LOT_MAX,
     BALANCE_UNITS_MAX,
@@ -154,6 +154,11 @@ class Instrument:
         self.assessed_volume = 0
         self.watched = False  # pending conditional orders wait for its price
 
+    @property
+    def product_key(self) -> str:
+        """EXCHANGE.product: the instruments that share it share the margins of an account."""
+        return f"{self.exchange}.{self.terms.product}"
+
     def set_terms(self, terms: Terms) -> None:
         """Take new terms, judged already; what follows from them is the caller's business. Counts the version."""
         self.terms = terms
@@ -221,7 +226,7 @@ def day_limits(instrument: Instrument) -> tuple[int, int]:
 def terms_fault(terms: Terms) -> str:
     """What is wrong with an instrument's terms, naming the field and the value; empty if nothing is."""
     exchange, dot, code = terms.instrument_id.partition(".")
-    if not (dot and exchange.isascii() and exchange.isalpha() and exchange.isupper() and 2 <= len(exchange) <= 8):
+    if not (dot and is_exchange(exchange)):
         return f"instrument_id {terms.instrument_id!a} is not EXCHANGE.code"
     if not (code.isascii() and code.isalnum() and len(code) <= 32):
         return f"instrument_id {terms.instrument_id!a}: the code must be 1 to 32 letters and digits"

@@ -5,13 +5,10 @@ Always on in tests; O(orders + positions), so a running node checks at its own i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.exchange import auction, clearing, sessions
-from node.exchange.book import Side
 from node.exchange.instruments import Instrument
-from node.exchange.orders import Order
 from node.exchange.types import (
     NOTIONAL_UNITS_MAX,
     ConditionalState,
@@ -26,7 +23,7 @@ from node.exchange.types import (
 if TYPE_CHECKING:
     from node.exchange.machine import Machine
 
-OPEN = 0
+OPEN: Final = 0
 
 
 class InvariantError(AssertionError):
@@ -155,7 +152,7 @@ def check_resting(instrument: Instrument) -> None:
     continuous = instrument.phase == Phase.CONTINUOUS
     lowest: dict[str, int] = {}  # ask of each user
     for side in (instrument.book.asks, instrument.book.bids):
-        for order in _resting(side):
+        for order in side.orders():
             where = f"order {order.order_id} in {instrument.instrument_id}"
             condition, price = order.time_condition, order.price_ticks
             _demand(order.price_type != PriceType.MARKET and condition != TimeCondition.IOC, f"{where} never rests")
@@ -168,14 +165,6 @@ def check_resting(instrument: Instrument) -> None:
                 lowest[user_id] = min(price, lowest.get(user_id, price))
             elif user_id in lowest:
                 _demand(price < lowest[user_id], f"{where} crosses an ask of the same user at {lowest[user_id]}")
-
-
-def _resting(side: Side) -> Iterator[Order]:
-    for level in side.levels.values():
-        order = level.head
-        while order is not None:
-            yield order
-            order = order.after
 
 
 def check_session(machine: Machine, instrument: Instrument) -> None:
@@ -221,7 +210,7 @@ def check_positions(machine: Machine) -> None:
                 _demand(notional <= NOTIONAL_UNITS_MAX, f"{where}: worth {notional} units at the upper limit")
                 if side.volume == 0:
                     _demand(side.today_cost == side.his_cost == side.his_open_cost == 0, f"{where}: cost without lots")
-            sums = products.setdefault(f"{instrument.exchange}.{instrument.terms.product}", [0, 0])
+            sums = products.setdefault(instrument.product_key, [0, 0])
             sums[0] += position.long.margin
             sums[1] += position.short.margin
         total = 0

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from node.exchange.instruments import Instrument
 from node.exchange.orders import Order
 from node.exchange.positions import Position, ProductMargin
 from node.exchange.requests import Requests
-from node.exchange.types import FreezeKind, RiskLevel
+from node.exchange.types import ConditionalState, FreezeKind, RiskLevel
 from node.exchange.users import User
 
 if TYPE_CHECKING:
     from node.exchange.triggers import Conditional
+
+PENDING: Final = int(ConditionalState.PENDING)
 
 
 class Account:
@@ -97,7 +99,7 @@ class Account:
         """The position in an instrument, made empty at first touch."""
         position = self.positions.get(instrument.instrument_id)
         if position is None:
-            key = f"{instrument.exchange}.{instrument.terms.product}"
+            key = instrument.product_key
             product = self.products.get(key)
             if product is None:
                 product = self.products[key] = ProductMargin(instrument.terms.margin_rule)
@@ -114,9 +116,12 @@ class Account:
         """Drop the margins of products in which no position is left."""
         kept: dict[str, ProductMargin] = {}
         for position in self.positions.values():
-            instrument = position.instrument
-            kept[f"{instrument.exchange}.{instrument.terms.product}"] = position.product
+            kept[position.instrument.product_key] = position.product
         self.products = kept
+
+    def pending_conditionals(self) -> int:
+        """How many conditional orders still wait for their price. O(conditional orders that are kept)."""
+        return sum(1 for conditional in self.conditionals.values() if conditional.state == PENDING)
 
     def position_profit(self) -> int:
         """Profit of all positions against their position costs at the last prices. O(positions)."""

@@ -316,13 +316,7 @@ def _follow_terms(state: State, instrument: Instrument, events: list[Event]) -> 
 
 def _resting(instrument: Instrument) -> list[Order]:
     """All orders in the book of an instrument, the oldest first."""
-    orders = []
-    for side in (instrument.book.bids, instrument.book.asks):
-        for level in side.levels.values():
-            order = level.head
-            while order is not None:
-                orders.append(order)
-                order = order.after
+    orders = [*instrument.book.bids.orders(), *instrument.book.asks.orders()]
     orders.sort(key=_age)
     return orders
 

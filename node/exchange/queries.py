@@ -173,7 +173,7 @@ def margin_figures(account: Account) -> list[MarginFigures]:
     return [
         MarginFigures(
             instrument_id,
-            f"{position.instrument.exchange}.{position.instrument.terms.product}",
+            position.instrument.product_key,
             position.long.margin,
             position.short.margin,
             position.product.counted,

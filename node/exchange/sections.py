@@ -189,7 +189,7 @@ def _accounts(machine: Machine, ids: list[str]) -> dict[str, Account]:
     return {account_id: machine.accounts[account_id] for account_id in ids}
 
 
-# The exchange itself
+# Risk
 
 
 def _risk_rows(machine: Machine) -> Rows:
@@ -296,7 +296,7 @@ def _position_rows(machine: Machine) -> Rows:
     side = POSITION_SIDE.values
     for account in machine.accounts.values():
         for position in account.positions.values():
-            key = f"{position.instrument.exchange}.{position.instrument.terms.product}"
+            key = position.instrument.product_key
             assert account.products[key] is position.product, (account.account_id, key)
             yield (
                 account.account_id,
@@ -356,8 +356,7 @@ def drop_emptied(machine: Machine) -> None:
     """Take out the positions that finished orders alone refer to: no product of the account counts their margin."""
     for account in machine.accounts.values():
         for instrument_id, position in list(account.positions.items()):
-            terms = position.instrument.terms
-            if account.products.get(f"{position.instrument.exchange}.{terms.product}") is not position.product:
+            if account.products.get(position.instrument.product_key) is not position.product:
                 del account.positions[instrument_id]
 
 
@@ -373,11 +372,8 @@ def _add_finished(machine: Machine, account: Account, ids: list[int]) -> None:
 def _queued(book: Book) -> Iterator[int]:
     """The orders of each side level by level, the levels as the side's dictionary has them, each oldest first."""
     for side in (book.bids, book.asks):
-        for level in side.levels.values():
-            order = level.head
-            while order is not None:
-                yield order.order_id
-                order = order.after
+        for order in side.orders():
+            yield order.order_id
 
 
 # Conditional orders

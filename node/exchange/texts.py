@@ -27,6 +27,11 @@ def is_printable(text: str) -> bool:
     return all(letter >= " " and not "\x7f" <= letter <= "\x9f" for letter in text)
 
 
+def is_exchange(text: str) -> bool:
+    """Whether it may name an exchange: 2 to 8 capital letters."""
+    return text.isascii() and text.isalpha() and text.isupper() and 2 <= len(text) <= 8
+
+
 def is_phone(text: str) -> bool:
     """Whether it is a phone number as it is compared: digits, perhaps after a plus; nothing that only separates."""
     digits = text.removeprefix("+")

@@ -268,7 +268,7 @@ def _check(state: State, command: PlaceConditional, account: Account) -> Instrum
     risk.check_volume(instrument, account, command.volume, command.price_type, SOURCE)
     if account.freeze or account.closed or account.user.status:
         risk.check_rights(account, command.offset != 0)
-    pending = sum(1 for conditional in account.conditionals.values() if conditional.state == PENDING)
+    pending = account.pending_conditionals()
     if pending >= CONDITIONALS_ALIVE_PER_ACCOUNT_MAX:
         raise Refused(rejects.TOO_MANY_CONDITIONALS, f"{pending} pending conditional orders on {account.account_id}")
     triggers = state.triggers
