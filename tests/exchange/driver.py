@@ -143,6 +143,11 @@ class Driver:
         return events[0].order_id
 
 
+def of(kind: type, events: list[Event]) -> list[Any]:
+    """The events of one kind among some."""
+    return [event for event in events if type(event) is kind]
+
+
 def trades(events: list[Event]) -> list[tuple[int, int]]:
     """(price, volume) of the trades among some events."""
     return [(e.price_ticks, e.volume) for e in events if isinstance(e, TradeExecuted)]

@@ -21,9 +21,8 @@ from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.machine import HANDLERS, Machine
 from node.exchange.types import ConditionalState, InstrumentStatus, Phase, UserStatus
-from tests.exchange.driver import copper, index_future
+from tests.exchange.driver import MONDAY_NS, copper, index_future
 
-MONDAY_NS = 1_795_399_200 * 10**9  # 2026-11-23 10:00 in Shanghai
 MINUTE_NS = 60 * 10**9
 HOUR_NS = 60 * MINUTE_NS
 USERS = 4

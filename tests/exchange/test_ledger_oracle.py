@@ -19,9 +19,9 @@ from node.exchange.events import DaySettled, Event, TradeExecuted
 from node.exchange.machine import Machine
 from node.exchange.queries import account_figures, position_figures
 from node.exchange.types import InstrumentStatus, Offset, PriceType, SelfTrade, TimeCondition, VolumeCondition
-from tests.exchange.driver import BUY, SELL, YUAN, Driver, copper, index_future
+from tests.exchange.driver import BUY, MONDAY_NS, SELL, YUAN, Driver, copper, index_future
 from tests.exchange.model.ledger import LONG, SHORT, Books, History, recompute
-from tests.exchange.stream import MONDAY_NS, Stream
+from tests.exchange.stream import Stream
 
 INSTRUMENTS = (
     copper(close_amount=100_000, close_today_amount=250_000),  # SHFE: CLOSE takes history alone; by lot

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from node.exchange import closing_plan, commands, liquidation, rejects, timers
@@ -29,7 +27,7 @@ from node.exchange.types import (
     OrderSource,
     SelfTrade,
 )
-from tests.exchange.driver import ALL, BUY, CLOSE, CLOSETODAY, IOC, OPEN, SELL, YUAN, Driver, code, copper, trades
+from tests.exchange.driver import ALL, BUY, CLOSE, CLOSETODAY, IOC, OPEN, SELL, YUAN, Driver, code, copper, of, trades
 from tests.exchange.refusals import refused
 from tests.exchange.test_monitor import parameters
 
@@ -81,10 +79,6 @@ class Market(Driver):
         """Rounded down."""
         account = self.of(account_id)
         return account.margin * 100 // account.balance()
-
-
-def of(kind: type, events: list[Event]) -> list[Any]:
-    return [event for event in events if type(event) is kind]
 
 
 def entered(events: list[Event]) -> list[tuple[int, int, int, int]]:

@@ -15,7 +15,6 @@ from node.exchange.events import (
     CommandRejected,
     ConditionalEnded,
     DaySettled,
-    Event,
     InstrumentSettled,
     OrderCancelled,
     PositionExpired,
@@ -38,6 +37,7 @@ from tests.exchange.driver import (
     code,
     copper,
     index_future,
+    of,
     trades,
 )
 from tests.exchange.refusals import refused
@@ -72,10 +72,6 @@ def market(*instruments: commands.ListInstrument, cash: float = 10_000_000) -> M
     exchange = Driver(*(instruments or (copper(),)))
     exchange.begin_day()
     return Market(exchange, exchange.account(cash), exchange.account(cash))
-
-
-def of(kind: type, events: list[Event]) -> list[Any]:
-    return [event for event in events if type(event) is kind]
 
 
 # Prices
