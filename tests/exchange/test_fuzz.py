@@ -72,6 +72,6 @@ def test_nothing_but_wild_commands_never_raises(request: pytest.FixtureRequest) 
     stream.run(500)
     machine = stream.machine
     for _ in range(share(request) // 50):
-        batch = [codec.encode_command(wild_command(rng)) for _ in range(50)]
+        batch = [codec.encode_command(wild_command(rng)) for _ in range(150)]
         machine.apply(machine.index + 1, machine.time_ns + rng.choice((1, 10**6, 10**12)), batch)
     invariants.check(machine)

@@ -11,7 +11,7 @@ from node.exchange import codec, commands, invariants, rejects
 from node.exchange.events import CommandRejected
 from node.exchange.machine import Machine
 from tests.exchange.driver import BUY, SELL, Driver, copper, trades
-from tests.exchange.stream import run, wild_command
+from tests.exchange.stream import run
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -36,15 +36,6 @@ def test_a_different_entry_gives_a_different_digest() -> None:
     assert len({one.digest(), two.digest(), later.digest()}) == 3
 
 
-def test_no_command_whatever_its_values_makes_apply_raise() -> None:
-    rng = random.Random(5)
-    machine, _ = run(5, 500)
-    for _ in range(300):
-        batch = [codec.encode_command(wild_command(rng)) for _ in range(100)]
-        machine.apply(machine.index + 1, machine.time_ns + 1, batch)
-    invariants.check(machine)
-
-
 def test_bytes_that_are_no_command_raise_the_codecs_error_and_nothing_else() -> None:
     rng = random.Random(6)
     for _ in range(20_000):
@@ -67,41 +58,6 @@ def test_a_broken_invariant_is_seen() -> None:
             invariants.check(exchange.machine)
         setattr(account, attribute, getattr(account, attribute) - 1)
     invariants.check(exchange.machine)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"instrument_id": "cu2701"},
-        {"instrument_id": "shfe.cu2701"},
-        {"instrument_id": "SHFE."},
-        {"volume_multiple": 0},
-        {"tick_units": 0},
-        {"tick_units": 10**12, "volume_multiple": 10},
-        {"pre_settlement_ticks": 0},
-        {"limit_down_rate": 10**9 + 1},
-        {"volume_min": 0},
-        {"volume_max": 0},
-        {"margin_long_rate": -1},
-        {"margin_long_rate": 10**9 + 1},
-        {"margin_rule": 2},
-        {"limit_up_rate": 10**11, "volume_multiple": 10**6, "tick_units": 10**6},
-        {"open_amount": 10**11 + 1},
-        {"name": ""},
-    ],
-)
-def test_wrong_terms_of_an_instrument_are_refused_by_name(changes: dict[str, object]) -> None:
-    exchange = Driver()
-    (event,) = exchange.do(copper(**changes))
-    assert isinstance(event, CommandRejected)
-    assert event.code == rejects.BAD_INSTRUMENT.code
-    assert any(field in event.detail for field in changes)
-    assert not exchange.machine.instruments
-
-
-def test_an_instrument_is_listed_once() -> None:
-    exchange = Driver(copper())
-    assert exchange.do(copper())[0].code == rejects.INSTRUMENT_EXISTS.code
 
 
 def test_finished_orders_are_kept_up_to_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:

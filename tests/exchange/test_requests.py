@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from node.exchange import commands, rejects
-from node.exchange.events import CommandRejected, RequestRepeated
+from node.exchange.events import RequestRepeated
 from node.exchange.types import REQUEST_MEMORY_NS, CancelReason, OrderState
 from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
 from tests.exchange.refusals import refused
@@ -102,26 +102,6 @@ def test_a_full_memory_refuses_new_ids_rather_than_forget_one(
     for name in "xy":
         exchange.do(commands.Deposit(trader, 1, name))
     refused(exchange, commands.Deposit(trader, 1, "z"), rejects.REQUEST_MEMORY_FULL)
-
-
-@pytest.mark.parametrize("amount", [0, -1, 10**17 + 1])
-def test_an_amount_out_of_bounds_is_refused(exchange: Driver, amount: int) -> None:
-    account_id = exchange.account()
-    for command in (commands.Deposit(account_id, amount), commands.Withdraw(account_id, amount)):
-        (event,) = exchange.do(command)
-        assert isinstance(event, CommandRejected)
-        assert str(amount) in event.detail
-
-
-def test_profit_of_the_day_cannot_be_withdrawn(exchange: Driver) -> None:
-    trader, other, third = exchange.account(100_000), exchange.account(), exchange.account()
-    exchange.place(other, SELL, 1, 7_000)
-    exchange.place(trader, BUY, 1, 7_000)
-    exchange.place(other, BUY, 1, 7_100)
-    exchange.place(third, SELL, 1, 7_100)
-    account = exchange.machine.accounts[trader]
-    assert account.position_profit() == 5_000 * YUAN
-    assert account.withdrawable() == account.available() - 5_000 * YUAN
 
 
 # Cancels and modifications: by client id, and at most once
