@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from node.exchange import codec, commands, invariants, timers
 from node.exchange.events import CommandRejected, Event, OrderAccepted, TradeExecuted
 from node.exchange.machine import Machine
+from node.exchange.risk import RiskParameters
 
 BUY, SELL = 1, -1
 OPEN, CLOSE, CLOSETODAY, CLOSEYESTERDAY = 0, 1, 2, 3
@@ -68,6 +71,11 @@ def index_future(**changes: Any) -> commands.ListInstrument:
         "close_today_amount": 0,
     }
     return commands.ListInstrument(**(terms | changes))
+
+
+def risk_parameters(**changes: int) -> commands.SetRiskParameters:
+    """The exchange's own parameters with some replaced."""
+    return commands.SetRiskParameters(**(msgspec.structs.asdict(RiskParameters()) | changes))
 
 
 class Driver:

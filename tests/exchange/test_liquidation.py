@@ -27,9 +27,23 @@ from node.exchange.types import (
     OrderSource,
     SelfTrade,
 )
-from tests.exchange.driver import ALL, BUY, CLOSE, CLOSETODAY, IOC, OPEN, SELL, YUAN, Driver, code, copper, of, trades
+from tests.exchange.driver import (
+    ALL,
+    BUY,
+    CLOSE,
+    CLOSETODAY,
+    IOC,
+    OPEN,
+    SELL,
+    YUAN,
+    Driver,
+    code,
+    copper,
+    of,
+    risk_parameters,
+    trades,
+)
 from tests.exchange.refusals import refused
-from tests.exchange.test_monitor import parameters
 
 DONE, DEFICIT, EXHAUSTED = LiquidationState.DONE, LiquidationState.DEFICIT, LiquidationState.EXHAUSTED
 CU, CU2, M1 = "SHFE.cu2701", "SHFE.cu2702", "DCE.m2701"
@@ -119,7 +133,7 @@ def test_one_unit_more_leaves_one_more_lot() -> None:
     market = Market()
     account = market.holder(380_000)
     market.do(commands.Deposit(account, 1))
-    market.do(parameters(liquidation_percent=99))
+    market.do(risk_parameters(liquidation_percent=99))
     market.price(6_940)
     market.place(market.richer, BUY, 50, 6_940)
     market.let_pass(2)
@@ -132,7 +146,7 @@ def test_the_fees_of_closing_count_when_lots_are_counted() -> None:
     """7 lots are 245 000; at 350 005 they are below 70 %, but not once 3 closes have cost 6 more."""
     market = Market(copper(open_amount=0, close_amount=0, close_today_amount=2 * YUAN))
     account = market.holder(380_005)
-    market.do(parameters(release_percent=70, liquidation_percent=99))
+    market.do(risk_parameters(release_percent=70, liquidation_percent=99))
     market.price(6_940)
     market.place(market.richer, BUY, 50, 6_940)
     assert closing_plan.released(market.machine.risk, 245_000 * YUAN, 350_005 * YUAN)
@@ -242,7 +256,7 @@ def test_history_goes_first_and_the_bucket_is_named_where_it_must_be(
     market.settle({name: 7_000})
     market.hold(account, 4, instrument=name)
     market.do(commands.Withdraw(account, market.of(account).withdrawable()))
-    market.do(parameters(release_percent=20))  # 350 000 of 350 000: 2 lots may remain, less than 2: 70 000 = 20 %
+    market.do(risk_parameters(release_percent=20))  # 350 000 of 350 000: 2 lots may remain, less than 2: 70 000 = 20 %
     market.place(market.richer, BUY, 50, 7_000, instrument=name)
     events = market.let_pass(2)
     expected = [*orders]
@@ -371,7 +385,7 @@ def test_the_account_cannot_touch_the_orders_of_its_liquidation() -> None:
 
 def test_each_retry_moves_the_price_further_and_never_beyond_the_limit() -> None:
     market = Market()
-    market.do(parameters(liquidation_step_ticks=150))
+    market.do(risk_parameters(liquidation_step_ticks=150))
     account = market.holder(380_000)
     market.price(6_940)
     events = market.let_pass(10)
@@ -385,7 +399,7 @@ def test_each_retry_moves_the_price_further_and_never_beyond_the_limit() -> None
 
 def test_a_short_is_bought_back_up_to_the_upper_limit() -> None:
     market = Market()
-    market.do(parameters(liquidation_step_ticks=300))
+    market.do(risk_parameters(liquidation_step_ticks=300))
     market.holder(380_000, direction=SELL)
     market.price(7_060)
     assert entered(market.let_pass(10)) == [
@@ -397,7 +411,7 @@ def test_a_short_is_bought_back_up_to_the_upper_limit() -> None:
 
 def test_a_retry_comes_after_its_log_time_not_before() -> None:
     market = Market()
-    market.do(parameters(liquidation_retry_ns=3 * 10**9))
+    market.do(risk_parameters(liquidation_retry_ns=3 * 10**9))
     market.holder(380_000)
     market.price(6_940)
     first = market.let_pass(1)
@@ -408,7 +422,7 @@ def test_a_retry_comes_after_its_log_time_not_before() -> None:
 
 def test_in_a_market_locked_at_its_limit_the_order_keeps_its_place_and_nothing_spins() -> None:
     market = Market()
-    market.do(parameters(liquidation_step_ticks=1_000))
+    market.do(risk_parameters(liquidation_step_ticks=1_000))
     account = market.holder(380_000)
     market.price(LOWER + 600)
     market.let_pass(2)
@@ -491,7 +505,7 @@ def test_a_recovery_shrinks_what_is_still_ordered() -> None:
 
 def test_what_stands_at_the_limit_shrinks_with_what_is_needed_and_grows_without_losing_its_place() -> None:
     market = Market()
-    market.do(parameters(liquidation_step_ticks=1_000))
+    market.do(risk_parameters(liquidation_step_ticks=1_000))
     account = market.holder(380_000)
     market.price(6_940)
     market.let_pass(2)
@@ -506,7 +520,7 @@ def test_what_stands_at_the_limit_shrinks_with_what_is_needed_and_grows_without_
 
 def test_after_its_retries_it_is_exhausted_and_starts_again_later() -> None:
     market = Market()
-    market.do(parameters(liquidation_retries_max=3))
+    market.do(risk_parameters(liquidation_retries_max=3))
     account = market.holder(380_000)
     market.price(6_940)
     events = market.let_pass(10)
@@ -521,7 +535,7 @@ def test_after_its_retries_it_is_exhausted_and_starts_again_later() -> None:
 
 def test_an_exhausted_one_starts_again_as_soon_as_the_price_moves() -> None:
     market = Market()
-    market.do(parameters(liquidation_retries_max=1))
+    market.do(risk_parameters(liquidation_retries_max=1))
     market.holder(380_000)
     market.price(6_940)
     assert of(LiquidationEnded, market.let_pass(5))
@@ -667,7 +681,7 @@ def test_accounts_that_a_settlement_lists_are_liquidated_at_the_next_opening() -
 
 def test_an_order_that_settlement_ended_is_entered_again_the_next_day() -> None:
     market = Market()
-    market.do(parameters(liquidation_step_ticks=1_000))
+    market.do(risk_parameters(liquidation_step_ticks=1_000))
     account = market.holder(380_000)
     market.price(6_940)
     market.let_pass(3)
@@ -771,7 +785,7 @@ def test_a_liquidation_may_end_in_the_step_that_cancels_its_own_order_on_the_oth
 def test_a_liquidation_of_both_sides_does_not_take_a_cancelled_order_for_a_standing_one() -> None:
     """At both price limits its own orders cross: one side stands, and the other waits for the next retry."""
     market, account = locked(1_000_000, 4, 2)
-    market.do(parameters(liquidation_step_ticks=100_000, liquidation_retries_max=5))
+    market.do(risk_parameters(liquidation_step_ticks=100_000, liquidation_retries_max=5))
     market.do(commands.ForceLiquidate(account, "default"))
     market.let_pass(2)
     assert market.machine.liquidations.agenda.next_ns() > 0
@@ -791,7 +805,7 @@ def test_a_user_cannot_take_an_order_of_a_liquidation_back_by_crossing_it(
     mode: SelfTrade, other_account: bool, auction: bool
 ) -> None:
     market, account = locked(1_000_000, 4, 2)
-    market.do(parameters(liquidation_step_ticks=100_000))
+    market.do(risk_parameters(liquidation_step_ticks=100_000))
     rescuer = market.account(user=market.of(account).user.user_id) if other_account else account
     market.place(market.richer, BUY, 3, 6_200)
     market.do(commands.ForceLiquidate(account, "default"))
@@ -818,7 +832,7 @@ def test_fill_or_kill_does_not_count_on_an_order_of_a_liquidation_giving_way() -
     market = Market()
     account = market.holder(1_000_000, 4)
     other = market.account(user=market.of(account).user.user_id)
-    market.do(parameters(liquidation_step_ticks=100_000))
+    market.do(risk_parameters(liquidation_step_ticks=100_000))
     market.do(commands.ForceLiquidate(account, "default"))
     market.let_pass(2)
     market.place(market.rich, SELL, 5, 6_400)

@@ -13,28 +13,11 @@ from node.exchange.machine import Machine
 from node.exchange.monitor import level_of
 from node.exchange.risk import RiskParameters
 from node.exchange.types import ALERTS_KEPT, RiskLevel
-from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper
+from tests.exchange.driver import BUY, SELL, YUAN, Driver, code, copper, risk_parameters
 from tests.exchange.refusals import refused
 
 NORMAL, ELEVATED, HIGH, CRITICAL, LIQUIDATION = RiskLevel
 CU = "SHFE.cu2701"
-DEFAULTS: dict[str, int] = {
-    "elevated_percent": 60,
-    "high_percent": 80,
-    "critical_percent": 95,
-    "liquidation_percent": 100,
-    "release_percent": 80,
-    "liquidation_step_ticks": 2,
-    "liquidation_retry_ns": 10**9,
-    "liquidation_retries_max": 100,
-    "alert_interval_ns": 60 * 10**9,
-    "orders_alive_max": 10_000,
-    "order_turnover_max_units": 0,
-}
-
-
-def parameters(**changes: int) -> commands.SetRiskParameters:
-    return commands.SetRiskParameters(**(DEFAULTS | changes))
 
 
 class Market(Driver):
@@ -150,7 +133,7 @@ def test_new_levels_rate_everybody_anew() -> None:
     market = Market()
     account = market.holder(60_000)
     market.let_pass(2)
-    assert isinstance(market.do(parameters(elevated_percent=50))[0], RiskParametersSet)
+    assert isinstance(market.do(risk_parameters(elevated_percent=50))[0], RiskParametersSet)
     assert alerts(market.let_pass(2), account) == [(NORMAL, ELEVATED)]
 
 
@@ -227,7 +210,7 @@ def test_another_level_is_announced_within_the_interval_of_the_first() -> None:
 
 def test_alerts_are_kept_for_queries_the_newest_up_to_a_number() -> None:
     market = Market()
-    market.do(parameters(alert_interval_ns=0))
+    market.do(risk_parameters(alert_interval_ns=0))
     account = market.holder(60_000)
     market.price(6_960)
     market.let_pass(2)
@@ -371,12 +354,12 @@ def test_the_liquidation_level_starts_a_liquidation_once() -> None:
     ],
 )
 def test_contradicting_risk_parameters_are_refused_and_nothing_changes(changes: dict[str, Any], words: str) -> None:
-    assert words in refused(Market(), parameters(**changes), rejects.BAD_RISK_PARAMETERS)
+    assert words in refused(Market(), risk_parameters(**changes), rejects.BAD_RISK_PARAMETERS)
 
 
 def test_risk_parameters_take_effect() -> None:
     market = Market()
-    market.do(parameters(critical_percent=100, liquidation_percent=120, release_percent=119, orders_alive_max=1))
+    market.do(risk_parameters(critical_percent=100, liquidation_percent=120, release_percent=119, orders_alive_max=1))
     rules = market.machine.risk
     assert (rules.critical_percent, rules.liquidation_percent, rules.release_percent) == (100, 120, 119)
     account = market.account()

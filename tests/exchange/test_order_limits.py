@@ -7,7 +7,7 @@ import pytest
 from node.exchange import commands, rejects, trading
 from node.exchange.events import OrderAccepted
 from node.exchange.types import OrderSource, PriceType
-from tests.exchange.driver import BUY, CLOSETODAY, SELL, YUAN, Driver, copper
+from tests.exchange.driver import BUY, CLOSETODAY, SELL, YUAN, Driver, copper, risk_parameters
 from tests.exchange.refusals import refused
 
 CU = "SHFE.cu2701"
@@ -23,23 +23,6 @@ def order(
     account_id: str, volume: int, direction: int = BUY, price: int = 7_000, offset: int = 0
 ) -> commands.PlaceOrder:
     return commands.PlaceOrder(account_id, CU, direction, offset, volume, 0, price)
-
-
-def risk_parameters(**changes: int) -> commands.SetRiskParameters:
-    fields = {
-        "elevated_percent": 60,
-        "high_percent": 80,
-        "critical_percent": 95,
-        "liquidation_percent": 100,
-        "release_percent": 80,
-        "liquidation_step_ticks": 2,
-        "liquidation_retry_ns": 10**9,
-        "liquidation_retries_max": 100,
-        "alert_interval_ns": 10**9,
-        "orders_alive_max": 10_000,
-        "order_turnover_max_units": 0,
-    }
-    return commands.SetRiskParameters(**(fields | changes))
 
 
 def with_position(exchange: Driver, lots: int) -> str:
