@@ -32,7 +32,7 @@ from node.exact import Exact, TermError
 from node.exchange.calendar import HOLIDAYS_MAX
 from node.exchange.commands import ListInstrument, SetCalendar
 from node.exchange.types import INSTRUMENTS_MAX
-from node.listings import INSTRUMENT_ID_PATTERN, InstrumentConfig, day_number
+from node.listings import INSTRUMENT_ID_PATTERN, InstrumentConfig, state_day
 from node.products import PRODUCT_PATTERN, shipped
 
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -224,7 +224,7 @@ class ClusterConfig:
     def market_commands(self) -> list[SetCalendar | ListInstrument]:
         """What the exchange begins with: the calendars that its instruments trade by, then the instruments."""
         listed = [instrument.command() for instrument in self.instruments]
-        holidays = sorted({day_number(day) for day in self.market.holidays})
+        holidays = sorted({state_day(day) for day in self.market.holidays})
         known = shipped().calendars
         used = dict.fromkeys(terms.calendar for terms in listed if terms.calendar)
         return [*(msgspec.structs.replace(known[calendar], holidays=holidays) for calendar in used), *listed]

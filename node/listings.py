@@ -29,14 +29,14 @@ from node.exchange.types import (
 )
 from node.products import PRODUCT_PATTERN, ClassName, MarginRuleName, Product, shipped
 
-__all__ = ["INSTRUMENT_ID_PATTERN", "PRODUCT_PATTERN", "Exact", "InstrumentConfig", "TermError", "day_number"]
+__all__ = ["INSTRUMENT_ID_PATTERN", "PRODUCT_PATTERN", "Exact", "InstrumentConfig", "TermError", "state_day"]
 
 INSTRUMENT_ID_PATTERN: Final = r"^[A-Z]{2,8}\.[A-Za-z0-9]{1,32}$"
 ALWAYS: Final = "always"  # sessions: around the clock
 BY_PRODUCT: Final = "product"  # sessions: the calendar of the product table
 
 
-def day_number(day: date) -> int:
+def state_day(day: date) -> int:
     """A date as the state writes it: YYYYMMDD."""
     return day.year * 10_000 + day.month * 100 + day.day
 
@@ -158,8 +158,8 @@ class InstrumentConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
             market_volume_max=self.market_volume_max,
             instrument_class=int(InstrumentClass[self._term("instrument_class", "commodity_future").upper()]),
             calendar=self.calendar,
-            listing_day=day_number(self.listing_day) if self.listing_day else 0,
-            expiry_day=day_number(self.expiry_day) if self.expiry_day else 0,
+            listing_day=state_day(self.listing_day) if self.listing_day else 0,
+            expiry_day=state_day(self.expiry_day) if self.expiry_day else 0,
             auction_rule=int(AuctionRule[self.auction_rule.upper()]),
             settlement_rule=int(SettlementRule[self.settlement_rule.upper()]),
         )

@@ -116,7 +116,12 @@ class CancelReason(IntEnum):
 
 
 # The reasons that end an order as Expired rather than Cancelled: its time was over.
-EXPIRY_REASONS: Final = (10, 11, 12, 13)
+EXPIRY_REASONS: Final = (
+    int(CancelReason.DAY_END),
+    int(CancelReason.SESSION_END),
+    int(CancelReason.AUCTION_END),
+    int(CancelReason.GTD_END),
+)
 
 
 class OrderSource(IntEnum):

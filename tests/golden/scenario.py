@@ -20,6 +20,7 @@ from node.exchange.events import (
     Event,
     OrderAccepted,
     RequestRepeated,
+    TradeExecuted,
     UserRegistered,
 )
 from node.exchange.instruments import Instrument
@@ -209,10 +210,10 @@ class Scenario:
         for events in results:
             assert codec.decode_events(codec.encode_events(events)) == events
             for event in events:
-                if type(event).__name__ == "TradeExecuted":
-                    exchange = self.machine.instruments[event.instrument_id].exchange  # type: ignore[attr-defined]
+                if isinstance(event, TradeExecuted):
+                    exchange = self.machine.instruments[event.instrument_id].exchange
                     trade_counts[exchange] = trade_counts.get(exchange, 0) + 1
-                    assert event.trade_id == trade_counts[exchange], "trade ids are dense"  # type: ignore[attr-defined]
+                    assert event.trade_id == trade_counts[exchange], "trade ids are dense"
         return results
 
     def _replay(self) -> None:
