@@ -229,13 +229,16 @@ def settle_day(state: State, command: SettleDay, raw: bytes, events: list[Event]
 
 
 def _check_sessions_over(state: State) -> None:
-    """Every calendar must have left the last session of the day behind; what trades around the clock does not wait."""
+    """Every calendar must have left the last session of the day behind; what trades around the clock does not wait.
+
+    An administrator who forces a calendar CLOSED ends its day early: a typhoon, a failure of the exchange.
+    """
     for calendar in state.calendars.values():
-        if calendar.phase != CLOSED or calendar.next_ns:
+        if calendar.phase != CLOSED or (calendar.next_ns and not calendar.forced):
             raise Refused(
                 rejects.SETTLEMENT_FAILED,
                 f"calendar {calendar.calendar_id!a} of {calendar.exchange} is in phase {Phase(calendar.phase).name}"
-                + (", and its day is not over" if calendar.next_ns else ""),
+                + (", and its day is not over; force it CLOSED to end it early" if calendar.next_ns else ""),
             )
 
 

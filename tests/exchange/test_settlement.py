@@ -214,6 +214,19 @@ def test_a_day_whose_sessions_are_not_over_is_not_settled_and_the_reject_names_c
     assert exchange.machine.trading_day == TUESDAY
 
 
+def test_a_day_that_is_forced_closed_is_over_and_the_next_opens_at_its_hour() -> None:
+    exchange = Driver()
+    exchange.do(commands.SetCalendar("SHFE.day", "SHFE", DAY_CALENDAR))
+    exchange.do(copper(calendar="SHFE.day"))
+    exchange.begin_day()  # 10:00: CONTINUOUS
+    exchange.do(commands.SetSession("SHFE", int(Phase.CLOSED)))
+    assert of(DaySettled, exchange.do(commands.SettleDay(MONDAY)))[0].next_trading_day == TUESDAY
+    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + (13 * 3_600 + 1_800) * 10**9)  # 13:30 of the settled day
+    assert exchange.machine.instruments["SHFE.cu2701"].phase == Phase.CLOSED
+    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + (24 + 9) * 3_600 * 10**9)  # 09:00 of the next
+    assert exchange.machine.instruments["SHFE.cu2701"].phase == Phase.CONTINUOUS
+
+
 def test_a_settled_day_answers_its_first_result_and_changes_nothing() -> None:
     there = market()
     there.trade(2, 7_000)
