@@ -221,9 +221,9 @@ def test_a_day_that_is_forced_closed_is_over_and_the_next_opens_at_its_hour() ->
     exchange.begin_day()  # 10:00: CONTINUOUS
     exchange.do(commands.SetSession("SHFE", int(Phase.CLOSED)))
     assert of(DaySettled, exchange.do(commands.SettleDay(MONDAY)))[0].next_trading_day == TUESDAY
-    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + (13 * 3_600 + 1_800) * 10**9)  # 13:30 of the settled day
+    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + 12_600 * 10**9)  # 13:30 of the settled day
     assert exchange.machine.instruments["SHFE.cu2701"].phase == Phase.CLOSED
-    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + (24 + 9) * 3_600 * 10**9)  # 09:00 of the next
+    exchange.do(commands.AdvanceClock(), time_ns=MONDAY_NS + 23 * 3_600 * 10**9)  # 09:00 of the next
     assert exchange.machine.instruments["SHFE.cu2701"].phase == Phase.CONTINUOUS
 
 
