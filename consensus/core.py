@@ -81,7 +81,7 @@ class Core:
         self._caught_up_once = False
         self._may_propose = False  # leads and hears a majority, as of this turn
         self.commands_applied = 0
-        self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now)
+        self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now, 0)
 
     # What happens to it.
 

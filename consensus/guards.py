@@ -23,7 +23,13 @@ def rebase(journal: Journal, message: Message) -> int | None:
     Returns the index up to which this log is now known to equal the leader's; None if the entry before the first
     one does not match, and then PySyncObj asks for earlier ones.
     """
+    _skip_dropped(journal, message)
     previous = message["prevLogIdx"]
+    if previous < journal.base.index:  # all of it was dropped here, because it is committed and in a snapshot
+        verified = previous + len(message["entries"])
+        message["prevLogIdx"], message["prevLogTerm"] = journal.last_index, journal.last_term
+        message["entries"], message["commit_index"] = [], 0
+        return int(verified)
     if journal.term_at(previous) != message["prevLogTerm"]:
         return None
     entries = message["entries"]
@@ -40,13 +46,32 @@ def rebase(journal: Journal, message: Message) -> int | None:
     rest = entries[matching - previous :]
     if rest:
         message["prevLogIdx"], message["prevLogTerm"] = matching, journal.term_at(matching)
-        verified: int = rest[-1][1]
+        verified = rest[-1][1]
     else:
         message["prevLogIdx"], message["prevLogTerm"] = journal.last_index, journal.last_term
         verified = matching
     message["entries"] = rest
     message["commit_index"] = min(message["commit_index"], verified)
-    return verified
+    return int(verified)
+
+
+def _skip_dropped(journal: Journal, message: Message) -> None:
+    """Move a message that reaches over the base of this log forward to it.
+
+    What was dropped is committed, so every leader has the same there; the base shows that this one does.
+    """
+    base = journal.base
+    dropped = base.index - message["prevLogIdx"]
+    if not 0 < dropped <= len(message["entries"]):
+        return
+    _, index, term = message["entries"][dropped - 1]
+    if term != base.term:
+        raise Fatal(
+            f"entry {index} is committed here in term {base.term}, and the leader has it in term {term}: two nodes "
+            "disagree about committed data. Stop the cluster and keep the data directories of all nodes"
+        )
+    message["entries"] = message["entries"][dropped:]
+    message["prevLogIdx"], message["prevLogTerm"] = base.index, base.term
 
 
 def next_index_hint(journal: Journal, refused: int, commit_index: int) -> int:

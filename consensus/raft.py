@@ -69,7 +69,9 @@ class Raft(SyncObj):  # type: ignore[misc]
         elections: Elections,
         apply: Callable[[int, int, bytes], int],
         now: Callable[[], float],
+        applied: int,
     ) -> None:
+        """`applied`: the index up to which the state machine was restored; 0 for one in its initial state."""
         self._journal = journal
         self._elections = elections
         self._apply = apply
@@ -100,6 +102,8 @@ class Raft(SyncObj):  # type: ignore[misc]
             nodeClass=Node,
             transport=transport,
         )
+        if applied > 1:
+            self._SyncObj__raftLastApplied = applied
 
     @property
     def term(self) -> int:

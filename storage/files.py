@@ -14,11 +14,15 @@ from storage.errors import DirectoryInUse, WriteFailed
 
 
 class AppendFile:
-    """A file that only grows. Not thread-safe, except that `datasync` may run in another thread."""
+    """A file that only grows. Not thread-safe, except that `datasync`, `finish` and `rename` may run in another thread.
+
+    `size` is where the next byte goes. The file itself may be longer: `preallocate` gives it its blocks and its length
+    beforehand, so that a sync has no metadata to write, and a full disk is noticed at the beginning.
+    """
 
     def __init__(self, path: Path, *, create: bool) -> None:
         """Open `path` for appending; `create` demands that it does not exist yet."""
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
+        flags = os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if create else 0)
         self.path = path
         self._failed: WriteFailed | None = None
         try:
@@ -33,11 +37,20 @@ class AppendFile:
         view = memoryview(data)
         try:
             while view:
-                written = os.write(self._fd, view)
+                written = os.pwrite(self._fd, view, self.size)
                 self.size += written
                 view = view[written:]
         except OSError as error:
             raise self._fail("write", error) from error
+
+    def preallocate(self, size: int) -> None:
+        """Make the file `size` bytes long, zeros behind what was written. Not synced."""
+        self._check()
+        try:
+            if size > self.size:
+                os.posix_fallocate(self._fd, 0, size)
+        except OSError as error:
+            raise self._fail("preallocate", error) from error
 
     def datasync(self) -> None:
         """Return once everything written is on the disk. Raises WriteFailed, then and ever after."""
@@ -47,8 +60,17 @@ class AppendFile:
         except OSError as error:
             raise self._fail("fdatasync", error) from error
 
+    def finish(self, size: int) -> None:
+        """Nothing is written any more: give back what was preallocated behind `size`, and sync."""
+        self._check()
+        try:
+            os.ftruncate(self._fd, size)
+            os.fdatasync(self._fd)
+        except OSError as error:
+            raise self._fail("finish", error) from error
+
     def truncate(self, size: int) -> None:
-        """Cut the file to `size` bytes and sync it."""
+        """Cut the file to `size` bytes, whatever was preallocated, and sync it."""
         self._check()
         try:
             os.ftruncate(self._fd, size)
@@ -56,6 +78,17 @@ class AppendFile:
         except OSError as error:
             raise self._fail("truncate", error) from error
         self.size = size
+
+    def rename(self, path: Path) -> None:
+        """Give the file another name in the same directory, durably."""
+        self._check()
+        try:
+            if self.path != path:
+                self.path.rename(path)
+        except OSError as error:
+            raise self._fail("rename", error) from error
+        self.path = path
+        sync_directory(path.parent)
 
     def close(self) -> None:
         os.close(self._fd)
@@ -93,6 +126,15 @@ def make_directory(path: Path) -> None:
         except OSError as error:
             raise WriteFailed(directory, "mkdir", error) from error
         sync_directory(directory.parent)
+
+
+def remove(path: Path) -> None:
+    """Delete the file `path`, durably."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteFailed(path, "unlink", error) from error
+    sync_directory(path.parent)
 
 
 def replace(path: Path, data: bytes) -> None:

@@ -1,10 +1,14 @@
 """The framing of one record in an append-only file, and the judgement of a bad one.
 
-    header CRC u32 | payload length u32 | payload CRC u32 | kind u8 | payload          (little endian)
+    header CRC u32 | payload length u32 | payload CRC u32 | kind u8 | payload | end mark u8     (little endian)
 
 Both checksums are CRC-32C. The header CRC also covers the record's position in the log, so that a block that
 turns up at another place is not taken for a record. The header has its own CRC so that a damaged length is never
 believed: it would turn one flipped bit into "the file ends here".
+
+A file may be longer than its records: a preallocated one ends in zeros. The end mark is never zero, and no flipped bit
+makes it zero, so the last byte that is not zero is the end of a record, or a place inside one that was not written to
+its end. Without it, a payload that ends in zeros could not be told from one that a crash cut short.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ import google_crc32c
 HEADER = struct.Struct("<IIIB")
 _COVERED = struct.Struct("<QIIB")  # position, length, payload CRC, kind
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
+END_MARK = b"\xa5"
 _SECTOR = 512
-_ZERO_TAIL_MIN = 64  # shorter runs of zeros at the end of a payload are ordinary data
+_ZERO_TAIL_MIN = 64  # shorter runs of zeros in the last sector of a record are ordinary data
 
 
 class Record(NamedTuple):
@@ -45,26 +50,33 @@ def frame(position: int, kind: int, payload: bytes) -> bytes:
         raise ValueError(f"a record of {length} bytes; the limit is {PAYLOAD_BYTES_MAX}")
     checksum = google_crc32c.value(payload)
     header_checksum = google_crc32c.value(_COVERED.pack(position, length, checksum, kind))
-    return HEADER.pack(header_checksum, length, checksum, kind) + payload
+    return HEADER.pack(header_checksum, length, checksum, kind) + payload + END_MARK
 
 
 def scan(data: bytes, base: int) -> tuple[list[Record], Fault | None]:
-    """All records of a file whose first byte has position `base`, and why the scan stopped before the end."""
+    """All records of a file whose first byte has position `base`, and why the scan stopped before the end.
+
+    Zeros behind the last record are no fault.
+    """
     records: list[Record] = []
     offset, size = 0, len(data)
-    while offset < size:
+    written = len(data.rstrip(b"\0"))  # everything from here on is zeros, or the end of the file
+    while offset < written:
         start = offset + HEADER.size
         if start > size:
             return records, Fault(offset, True, "the file ends inside a record header")
         header_checksum, length, checksum, kind = HEADER.unpack_from(data, offset)
         if not _header_valid(header_checksum, base + offset, length, checksum, kind):
-            torn = _header_never_written(data, offset, base)
+            # A record that was written to its end has its mark behind the header.
+            torn = written <= start or _header_never_written(data, offset, base)
             return records, Fault(offset, torn, "the checksum of a record header is wrong")
-        end = start + length
+        end = start + length + len(END_MARK)
         if end > size:
             return records, Fault(offset, True, "the file ends inside a record")
-        payload = data[start:end]
-        if google_crc32c.value(payload) != checksum:
+        if end > written:
+            return records, Fault(offset, True, "nothing is written from inside a record on")
+        payload = data[start : start + length]
+        if google_crc32c.value(payload) != checksum or data[end - 1 : end] != END_MARK:
             torn = _payload_never_written(data, offset, end)
             return records, Fault(offset, torn, f"the checksum of a record of {length} bytes is wrong")
         records.append(Record(base + offset, kind, payload, base + end))

@@ -26,6 +26,16 @@ from consensus.ports import Member
 from storage.wal import SyncJob
 
 HEARTBEAT_MS, ELECTION_MIN_MS, ELECTION_MAX_MS = 30, 150, 300
+SEGMENT_BYTES = 8192  # small, so that every schedule sees full segments
+
+
+def lose_power(journal: Journal) -> None:
+    """Let the log go with what was synced, and nothing else."""
+    kept, segments = journal.durable_position, journal._wal.segments
+    journal.abandon()
+    for segment in segments:
+        if segment.path.exists():  # else it still has its temporary name, and is dropped at the start
+            os.truncate(segment.path, min(max(0, kept - segment.start), segment.path.stat().st_size))
 
 
 class SimNode:
@@ -34,7 +44,7 @@ class SimNode:
     def __init__(self, config: ReplicaConfig, clock: Clock, seed: int) -> None:
         self.name = config.node
         self.machine = Chain()
-        self.journal = Journal(config.data_dir, f"{config.cluster}/{config.node}")
+        self.journal = Journal(config.data_dir, f"{config.cluster}/{config.node}", segment_bytes=SEGMENT_BYTES)
         self.core = Core(
             config,
             self.journal,
@@ -45,7 +55,6 @@ class SimNode:
             wake=lambda: None,
         )
         self.job: SyncJob | None = None
-        self._path = config.data_dir / "00000000.wal"
 
     def step(self) -> None:
         self.core.step()
@@ -57,12 +66,11 @@ class SimNode:
     def finish_sync(self) -> None:
         if self.job is not None:
             job, self.job = self.job, None
+            job.run()
             self.core.synced(job)
 
     def power_off(self) -> None:
-        kept = self.journal.durable_position
-        self.journal.abandon()
-        os.truncate(self._path, min(kept, self._path.stat().st_size))
+        lose_power(self.journal)
 
 
 class Simulation:

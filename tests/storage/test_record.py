@@ -41,20 +41,32 @@ def test_a_sector_that_was_never_written_is_a_torn_tail() -> None:
     assert fault is not None and fault.torn
 
 
-def test_zeros_behind_the_last_record_are_a_torn_tail() -> None:
+def test_zeros_behind_the_last_record_are_the_end_of_a_preallocated_file() -> None:
     whole = log(PAYLOADS)
-    records, fault = scan(whole + bytes(700), 0)
-    assert len(records) == len(PAYLOADS)
-    assert fault is not None and fault.torn and fault.offset == len(whole)
+    for zeros in (1, HEADER.size - 1, HEADER.size, 700, 5000):
+        records, fault = scan(whole + bytes(zeros), 0)
+        assert len(records) == len(PAYLOADS)
+        assert fault is None
+
+
+@pytest.mark.parametrize("last", [b"", b"x" * 300, bytes(300), b"ends in zeros" + bytes(40)])
+def test_zeros_from_any_byte_of_the_last_record_on_are_a_torn_tail(last: bytes) -> None:
+    whole = log([*PAYLOADS, last])
+    start = len(log(PAYLOADS))
+    for kept in range(start + 1, len(whole)):
+        records, fault = scan(whole[:kept] + bytes(2000), 0)
+        assert [item.payload for item in records] == PAYLOADS
+        assert fault is not None and fault.torn and fault.offset == start, kept
 
 
 def test_every_single_flipped_bit_is_damage_and_never_a_torn_tail() -> None:
     whole = log([b"first" * 20, b"last" * 10])
-    for bit in range(len(whole) * 8):
-        flipped = bytearray(whole)
-        flipped[bit // 8] ^= 1 << bit % 8
-        _, fault = scan(bytes(flipped), 0)
-        assert fault is not None and not fault.torn, bit
+    for preallocated in (0, 3, 1000):
+        for bit in range(len(whole) * 8):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            _, fault = scan(bytes(flipped) + bytes(preallocated), 0)
+            assert fault is not None and not fault.torn, bit
 
 
 def test_a_record_at_another_position_is_refused() -> None:

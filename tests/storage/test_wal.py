@@ -10,16 +10,25 @@ import pytest
 
 from storage.errors import Damaged, DirectoryInUse, WriteFailed
 from storage.files import replace
-from storage.record import HEADER, Record, frame
-from storage.wal import Wal
+from storage.record import END_MARK, HEADER, Record
+from storage.wal import Segment, Wal
 
 SEGMENT = 4096
 
 
 def opened(directory: Path) -> tuple[Wal, list[bytes]]:
     records: list[Record] = []
-    wal = Wal(directory, records.append, segment_bytes=SEGMENT)
+    wal = Wal(directory, lambda record, _segment: records.append(record), lambda _: (), segment_bytes=SEGMENT)
     return wal, [record.payload for record in records]
+
+
+def content(path: Path) -> bytes:
+    """What was written to a segment, without what was preallocated."""
+    return path.read_bytes().rstrip(b"\0")
+
+
+def pending(directory: Path) -> list[Path]:
+    return list(directory.glob("*.wal.new"))
 
 
 def filled(directory: Path, count: int, size: int = 100) -> list[bytes]:
@@ -45,14 +54,15 @@ def test_a_log_gives_back_what_was_appended_over_many_segments(tmp_path: Path) -
 def test_every_byte_torn_off_the_last_record_leaves_a_clean_log(tmp_path: Path) -> None:
     payloads = filled(tmp_path, 5, 30)
     (path,) = tmp_path.glob("*.wal")
-    whole = path.read_bytes()
-    for lost in range(1, HEADER.size + 36):
-        path.write_bytes(whole[: len(whole) - lost])
-        wal, replayed = opened(tmp_path)
-        assert replayed == payloads[:-1]
-        wal.append(1, payloads[-1])
-        wal.close()
-        assert path.read_bytes() == whole
+    whole = content(path)
+    for preallocated in (0, SEGMENT):
+        for lost in range(1, HEADER.size + 36 + len(END_MARK)):
+            path.write_bytes(whole[: len(whole) - lost] + bytes(preallocated))
+            wal, replayed = opened(tmp_path)
+            assert replayed == payloads[:-1]
+            wal.append(1, payloads[-1])
+            wal.close()
+            assert content(path) == whole
 
 
 def test_a_torn_segment_that_is_not_the_last_is_refused(tmp_path: Path) -> None:
@@ -87,25 +97,102 @@ def test_a_segment_from_another_place_is_refused(tmp_path: Path) -> None:
         opened(tmp_path)
 
 
-@pytest.mark.parametrize("size", [0, 1, 20])
-def test_a_crash_while_a_segment_is_created_loses_nothing(tmp_path: Path, size: int) -> None:
-    payloads = filled(tmp_path, 200)
-    newest = max(tmp_path.glob("*.wal"))
-    following = tmp_path / f"{int(newest.stem) + 1:08d}.wal"
-    position = sum(path.stat().st_size for path in tmp_path.glob("*.wal"))
-    following.write_bytes(frame(position, 0, b"QAXWAL\x00\x01" + bytes(8))[:size])
+def test_a_crash_before_a_new_segment_was_synced_loses_nothing_that_was_durable(tmp_path: Path) -> None:
+    wal, _ = opened(tmp_path)
+    kept = []
+    while not pending(tmp_path):
+        wal.sync()
+        kept.append(b"%06d" % len(kept) * 20)
+        wal.append(1, kept[-1])
+    wal.append(1, b"also in the new segment")
+    wal.write()
+    durable = wal.durable_position
+    wal.abandon()
+    os.truncate(tmp_path / "00000000.wal", durable)
     wal, replayed = opened(tmp_path)
-    assert replayed == payloads
+    assert replayed == kept[:-1]
+    assert not pending(tmp_path)
     wal.append(1, b"more")
     wal.close()
-    assert opened(tmp_path)[1] == [*payloads, b"more"]
+    assert opened(tmp_path)[1] == [*kept[:-1], b"more"]
+
+
+def test_a_full_segment_makes_nobody_wait_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wal, _ = opened(tmp_path)
+
+    def refuse(_fd: int) -> None:
+        raise AssertionError("a sync on the thread of the owner")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        patch.setattr(os, "fsync", refuse)
+        for _ in range(100):
+            wal.append(1, b"x" * 100)
+        wal.write()
+    assert len(pending(tmp_path)) > 1
+    wal.sync()
+    assert not pending(tmp_path)
+    wal.close()
+    assert opened(tmp_path)[1] == [b"x" * 100] * 100
+
+
+def test_segments_are_deleted_from_the_front_and_the_rest_is_a_log(tmp_path: Path) -> None:
+    payloads = filled(tmp_path, 200)
+    wal, _ = opened(tmp_path)
+    third = wal.segments[2]
+    wal.prune(third.start - 1)
+    wal.sync()
+    assert wal.segments[0].number == 1
+    wal.prune(third.start)
+    wal.append(1, b"more")
+    assert (tmp_path / "00000001.wal").exists(), "deleted before what replaces it is durable"
+    wal.sync()
+    assert sorted(path.name for path in tmp_path.glob("*.wal"))[0] == "00000002.wal"
+    wal.prune(1 << 60)
+    wal.sync()
+    assert len(wal.segments) == 1, "the last one stays"
+    wal.close()
+    again, replayed = opened(tmp_path)
+    assert replayed == [*payloads, b"more"][-len(replayed) :]
+    assert again.end_position > 200 * 100
+
+
+def test_a_gap_after_deletions_is_still_found(tmp_path: Path) -> None:
+    filled(tmp_path, 200)
+    wal, _ = opened(tmp_path)
+    wal.prune(wal.segments[1].start)
+    wal.close()
+    (tmp_path / "00000002.wal").unlink()
+    with pytest.raises(Damaged, match=r"00000002\.wal.*missing"):
+        opened(tmp_path)
+
+
+def test_every_segment_begins_with_the_preamble(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def preamble(segment: Segment) -> list[tuple[int, bytes]]:
+        asked.append(segment.number)
+        return [(9, b"preamble %d" % segment.number)]
+
+    seen: list[tuple[int, bytes]] = []
+    wal = Wal(tmp_path, lambda *_: None, preamble, segment_bytes=SEGMENT)
+    for _ in range(100):
+        wal.append(1, b"x" * 100)
+    wal.close()
+    Wal(
+        tmp_path, lambda record, segment: seen.append((segment.number, record.payload)), preamble, segment_bytes=SEGMENT
+    ).close()
+    assert asked == list(range(len(asked)))
+    assert len(asked) > 2
+    for number in asked:
+        assert next(payload for found, payload in seen if found == number) == b"preamble %d" % number
 
 
 def test_a_second_process_cannot_open_the_directory(tmp_path: Path) -> None:
     wal, _ = opened(tmp_path)
     program = (
         "import pathlib, sys; from storage.wal import Wal; from storage.errors import DirectoryInUse\n"
-        "try: Wal(pathlib.Path(sys.argv[1]), print)\n"
+        "try: Wal(pathlib.Path(sys.argv[1]), print, lambda _: ())\n"
         "except DirectoryInUse as error: print(error); sys.exit(3)"
     )
     root = Path(__file__).parents[2]
@@ -155,22 +242,24 @@ def test_a_rotation_during_a_sync_leaves_the_file_to_the_sync_thread(tmp_path: P
     assert opened(tmp_path)[1] == [b"x" * SEGMENT, b"in the next segment"]
 
 
-def test_a_segment_is_durable_before_the_next_one_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_segment_gets_its_name_only_after_the_one_before_is_durable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = tmp_path / "00000000.wal", tmp_path / "00000001.wal"
-    durable = 0  # bytes of the first segment that were synced while it was the last one
-    datasync = os.fdatasync
+    synced: list[bool] = []  # of the first segment, when it was full: whether the second had its name
 
     def note(fd: int) -> None:
-        nonlocal durable
-        datasync(fd)
-        if not second.exists() and os.fstat(fd).st_ino == first.stat().st_ino:
-            durable = os.fstat(fd).st_size
+        if os.fstat(fd).st_ino == first.stat().st_ino and pending(tmp_path):
+            synced.append(second.exists())
 
-    monkeypatch.setattr(os, "fdatasync", note)
     wal, _ = opened(tmp_path)
-    while not second.exists():
+    monkeypatch.setattr(os, "fdatasync", note)
+    while not pending(tmp_path):
         wal.append(1, b"x" * 100)
-    assert durable == first.stat().st_size > SEGMENT
+    wal.sync()
+    assert synced == [False]
+    assert second.exists()
+    assert first.stat().st_size == len(content(first)), "what was preallocated is given back"
     wal.abandon()
 
 
@@ -195,15 +284,15 @@ def test_a_failed_sync_is_never_retried(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_full_disk_stops_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wal, _ = opened(tmp_path)
     wal.append(1, b"a" * 100)
-    real = os.write
+    real = os.pwrite
 
-    def half(fd: int, data: memoryview) -> int:
+    def half(fd: int, data: memoryview, offset: int) -> int:
         if len(data) < 60:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return real(fd, data[: len(data) // 2])
+        return real(fd, data[: len(data) // 2], offset)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", half)
+        patch.setattr(os, "pwrite", half)
         with pytest.raises(WriteFailed, match="No space left on device"):
             wal.write()
     with pytest.raises(WriteFailed):
