@@ -139,7 +139,13 @@ async def _serve(services: Services, route: Route, path: dict[str, str]) -> Resu
     query: Any = None
     headers: dict[str, str] = {}
     if route.access is not Access.NODE:
-        query = read_query(route.query, request.args.to_dict())
+        arguments = request.args.to_dict()
+        try:
+            query = read_query(route.query, arguments)
+        except ApiError:
+            if arguments.get("level") != "stale":  # a follower names the leader, whatever it was asked
+                services.leadership.require()
+            raise
         headers = await _check_level(services, query)
     principal: Principal | None = None
     if not route.allow.public:
