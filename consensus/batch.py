@@ -115,6 +115,11 @@ class Batch:
             submission.logged = True
         self._in_flight[index] = (term, parts)
 
+    @property
+    def in_flight(self) -> int:
+        """Entries that were logged here and are not applied yet."""
+        return len(self._in_flight)
+
     def awaits(self, index: int) -> bool:
         return index in self._in_flight
 
@@ -142,6 +147,12 @@ class Batch:
             if not submission.resolved:
                 unknown = OutcomeUnknown("the deadline passed before the commands were seen to be committed")
                 self._resolve(submission, unknown if submission.logged else not_logged)
+
+    def refuse_queued(self, error: ConsensusError) -> None:
+        """Resolve every submission of which nothing was logged."""
+        for submission in self._queue:
+            if not (submission.resolved or submission.logged):
+                self._resolve(submission, error)
 
     def fail_all(self, not_logged: ConsensusError, why: str) -> None:
         """The leadership is over: nothing here will be seen to commit under it."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from consensus import entry
+from consensus import entry, lease
 from consensus.batch import Batch, Done
 from consensus.config import ReplicaConfig
 from consensus.elections import Elections
@@ -25,6 +25,7 @@ from consensus.journal import Journal
 from consensus.ports import PeerStatus, ReplicaStatus, Role, StateMachine
 from consensus.raft import Raft
 from consensus.reads import ReadDone, Reads
+from consensus.transfer import TransferDone, Transfers
 from consensus.transport import Transport
 from storage.wal import SyncJob
 
@@ -65,7 +66,9 @@ class Core:
         self._min_s = config.election_min_ms / 1000
         started = now()
         self.elections = Elections(config.node, config.quorum, self._min_s, self._patience_s, rng, started)
-        self.transport = Transport(config.others, journal, self.elections, now, wake)
+        self._lease_s = lease.lease_s(self._min_s)
+        self.transport = Transport(config.others, journal, self.elections, now, wake, self._lease_s)
+        self.transfers = Transfers(config.node, self.transport, self._heartbeat_s, self._min_s)
         self.batch = Batch(config)
         self.reads = Reads()
         self._replayed_to = journal.last_index  # entries up to here are of an earlier run of this node
@@ -80,6 +83,7 @@ class Core:
         self._replay_patience_ends = started + _REPLAY_PATIENCE_S
         self._caught_up_once = False
         self._may_propose = False  # leads and hears a majority, as of this turn
+        self._lapsed_since: float | None = None  # since when no majority answers this leader within the lease
         self.commands_applied = 0
         self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now, 0)
 
@@ -90,8 +94,8 @@ class Core:
         now = self._now()
         if not (self._may_propose and self.raft.is_leader):
             self._check_leads(now)
-            if not self._applied_own_term():  # it may still be replaying: no answer could be given in time
-                raise NotLeader(None, self.raft.term)
+            if self._journal.last_index - self.raft.raftLastApplied > _REPLAY_ENTRIES and not self._applied_own_term():
+                raise NotLeader(None, self.raft.term)  # it is still replaying: no answer could be given in time
             self._may_propose = True
         self.batch.admit(commands, done, now, timeout_s)
         self._wake()
@@ -101,6 +105,28 @@ class Core:
         self._check_leads(self._now())
         self.reads.add(self.transport.sequence, done)
         self.raft.send_soon()
+        self._wake()
+
+    def read_by_lease(self) -> int | None:
+        """The applied index if a linearizable read may be served here and now (`lease`), else None.
+
+        It holds for the state as it is when this returns: nothing may be awaited in between.
+        """
+        applied: int = self.raft.raftLastApplied
+        current = applied == self.raft.raftCommitIndex and self._applied_own_term()
+        return applied if current and self.holds_lease(self._now()) else None
+
+    def transfer(self, target: str | None, done: TransferDone, timeout_s: float) -> None:
+        """Begin to hand the leadership to `target` (None: to the member with the most of the log).
+
+        Raises NotLeader, NoQuorum or TransferRefused with nothing begun. Otherwise `done` is called once, with the
+        name of the new leader or with the error.
+        """
+        now = self._now()
+        self._check_leads(now)
+        if not self._applied_own_term():
+            raise NotLeader(None, self.raft.term)
+        self.transfers.begin(target, done, now, timeout_s, self.raft.term, self._journal.last_index)
         self._wake()
 
     def add_role_listener(self, listener: RoleListener) -> None:
@@ -152,7 +178,7 @@ class Core:
             return self._now()
         due = self._now() + _IDLE_S
         if self.raft.is_leader:
-            return min(due, self._heartbeat_at, self._notice_at)
+            return min(due, self._heartbeat_at, self._notice_at, self.transfers.next_time())
         return min(due, self.elections.deadline)
 
     def _lead(self, now: float) -> None:
@@ -163,11 +189,26 @@ class Core:
             self.raft.send_soon()
             self._heartbeat_at = now + self._heartbeat_s
             self._notice_at = _UNNOTICED
+        self._watch_majority(now)
+        self.transfers.lead(now, self._journal.last_index, self.batch.in_flight == 0)
         self._log_entries()
+
+    def _watch_majority(self, now: float) -> None:
+        """P8: what a leader that is cut off logs may be lost or done, and nobody could say which. So nothing is logged
+        while no majority answers within the lease; what waits is refused if that does not change soon."""
+        if self._hears_majority(now):
+            self._lapsed_since = None
+        elif self._lapsed_since is None:
+            self._lapsed_since = now
+            self.raft.send_soon()
+        elif self._cut_off(now):
+            self.batch.refuse_queued(self._no_quorum(now))
 
     def _log_entries(self) -> bool:
         """Turn what waits into entries of the log. Returns whether there was any."""
         any_logged = False
+        if self.transfers.holding or self._lapsed_since is not None:
+            return False
         while (packed := self.batch.pack()) is not None:
             commands, parts = packed
             # P24: the leader's clock, but never behind what the log has shown already, whoever wrote it.
@@ -207,8 +248,13 @@ class Core:
         else:
             # A leadership may also end before its first turn, with what was admitted in between.
             ended = self._leads_term is not None or self.batch.waiting > 0 or len(self.reads) > 0
-        if ended:
-            lost = NotLeader(self.leader(now), self.raft.term)
+        if not self.raft.is_leader:
+            self.transfers.follow(now, self.leader(now), self.raft.term)
+            self._lapsed_since = None
+        elif self.transfers.outlived(self.raft.term):
+            self.transfers.stop()
+        if ended and not self.transfers.electing(now):  # else whom to ask is known in a moment
+            lost = NotLeader(self.leader(now) or self.transfers.successor(self.raft.term), self.raft.term)
             led = "a term" if self._leads_term is None else f"term {self._leads_term}"
             self.batch.fail_all(lost, f"the leadership of {led} ended before the outcome was seen")
             self.reads.fail_all(lost)
@@ -231,10 +277,12 @@ class Core:
         ):
             self._caught_up_once = True
         self.batch.deliver()
-        self._announce_role(now)
+        if not self.transfers.electing(now):
+            self._announce_role(now)
 
     def stop(self) -> None:
         """Resolve everything that waits: this node is going away."""
+        self.transfers.stop()
         gone = NotLeader(None, self.raft.term)
         self.batch.fail_all(gone, "this node stopped before the outcome was seen")
         self.reads.fail_all(gone)
@@ -252,6 +300,17 @@ class Core:
         if self.raft.is_leader:
             return self._config.node
         return self.elections.leader if self.elections.hears_leader(now) else None
+
+    def holds_lease(self, now: float) -> bool:
+        """Whether this node leads and nobody else can."""
+        return self.raft.is_leader and self._hears_majority(now) and self.transfers.may_lease(self.raft.term)
+
+    def _hears_majority(self, now: float) -> bool:
+        """Whether a majority answered something that was sent within the last lease."""
+        return now - self.transport.confirmed(self._config.quorum) < self._lease_s
+
+    def _cut_off(self, now: float) -> bool:
+        return self._lapsed_since is not None and now - self._lapsed_since > self._min_s
 
     def reachable(self, now: float) -> int:
         return self.transport.reachable(now, self._patience_s)
@@ -317,12 +376,18 @@ class Core:
         if reachable < self._config.quorum and leader in (None, self._config.node):
             raise NoQuorum(reachable, len(self._config.members), self._config.quorum)
         if not self.raft.is_leader:
-            raise NotLeader(leader, self.raft.term)
+            raise NotLeader(leader or self.transfers.successor(self.raft.term), self.raft.term)
+        if self._cut_off(now):
+            raise self._no_quorum(now)
+
+    def _no_quorum(self, now: float) -> NoQuorum:
+        """On a leader whose requests are not answered: perhaps it hears the others, and they do not hear it."""
+        answering = self.transport.answering(now - self._min_s)
+        return NoQuorum(min(answering, self.reachable(now)), len(self._config.members), self._config.quorum)
 
     def _no_progress(self, now: float) -> ConsensusError:
-        reachable = self.reachable(now)
-        if reachable < self._config.quorum:
-            return NoQuorum(reachable, len(self._config.members), self._config.quorum)
+        if self.reachable(now) < self._config.quorum or self._lapsed_since is not None:
+            return self._no_quorum(now)
         return Overloaded(self.batch.waiting, self._config.waiting_max, self._config.heartbeat_ms)
 
     def _announce_role(self, now: float) -> None:

@@ -4,6 +4,8 @@ ConsensusError
 ├── NotLeader            nothing was logged here; ask the leader
 ├── Overloaded           nothing was logged; a queue is full
 ├── NoQuorum             nothing was logged; this leader (or nobody) has a majority
+├── TransferRefused      the leadership was not handed over: nothing was begun
+├── TransferFailed       the leadership was not handed over: it was begun, and says who leads now
 ├── OutcomeUnknown       it may or may not have been committed; ask again with the same id
 └── CommandTooLarge      nothing was logged; one command exceeds the entry limit
 Fatal                    the node must stop; says what an operator should do
@@ -51,6 +53,14 @@ class OutcomeUnknown(ConsensusError):
 
 class CommandTooLarge(ConsensusError):
     """One command is larger than an entry may be. Nothing was logged."""
+
+
+class TransferRefused(ConsensusError):
+    """The leadership cannot be handed over as asked. Nothing was begun."""
+
+
+class TransferFailed(ConsensusError):
+    """The leadership was to be handed over, and the target did not take it. The message says who leads."""
 
 
 class Fatal(BaseException):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consensus import lease
 from consensus.errors import Fatal
 from consensus.journal import Journal
 from consensus.wire import MalformedFrame, Message
@@ -110,6 +111,7 @@ class Progress:
     acked: int = 0  # durable there
     counted: int = 0  # what PySyncObj was told: never more than is durable here (P4)
     echoed: int = 0  # newest request that it answered: proof of contact after that request was sent
+    confirmed: float = lease.NEVER  # and when that was sent, at the earliest: what the lease counts from
     refusals_after: int = 0  # refusals of requests up to this one are old
 
     def admit_refusal(self, sequence: int, newest: int) -> bool:
@@ -118,6 +120,11 @@ class Progress:
             return False
         self.refusals_after = newest
         return True
+
+    def answered(self, sequence: int, sent: float) -> None:
+        """It answered request `sequence`, which was sent at `sent` (or later)."""
+        self.echoed = max(self.echoed, sequence)
+        self.confirmed = max(self.confirmed, sent)
 
     def acknowledge(self, index: int, last_index: int) -> None:
         """Note that the follower holds everything up to `index`. Raises MalformedFrame for more than was sent."""

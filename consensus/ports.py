@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 Role = Literal["leader", "follower", "candidate"]
+ReadBasis = Literal["lease", "barrier"]  # why a read was linearizable: `consensus.lease`, `consensus.reads`
 
 
 class StateMachine(Protocol):

@@ -17,7 +17,7 @@ from consensus.errors import ConsensusError, Fatal, NoQuorum, NotLeader
 from consensus.flusher import Flusher
 from consensus.journal import Journal
 from consensus.links import Links
-from consensus.ports import PeerStatus, Receipt, ReplicaStatus, StateMachine
+from consensus.ports import PeerStatus, ReadBasis, Receipt, ReplicaStatus, StateMachine
 from storage.errors import StorageError
 from storage.wal import SyncJob
 
@@ -177,6 +177,45 @@ class Replica:
         if isinstance(outcomes[0], ConsensusError):
             raise outcomes[0]
         return outcomes[0]
+
+    async def read_now(self, *, timeout_s: float = 1.0) -> ReadBasis:
+        """Returns once a read of the state machine is linearizable, until the next await of the caller.
+
+        "lease": at once, without a message; "barrier": where the lease does not hold, after `read_barrier`, and with
+        what that raises.
+        """
+        if self._core is not None and self._core.read_by_lease() is not None:
+            return "lease"
+        await self.read_barrier(timeout_s=timeout_s)
+        return "barrier"
+
+    def holds_lease(self) -> bool:
+        """Whether this node leads and nobody else can, now (`consensus.lease`)."""
+        return self._core is not None and self._core.holds_lease(trio.current_time())
+
+    async def transfer(self, target: str | None = None, *, timeout_s: float = 2.0) -> str:
+        """Hand the leadership to `target`, or to the member with the most of the log; returns who leads then.
+
+        While it lasts submissions wait; they go on here if it fails, or are refused with NotLeader and the name of
+        the new leader, with nothing logged. Raises NotLeader, NoQuorum and TransferRefused with nothing begun, and
+        TransferFailed, which says who leads. Cancelling does not stop a transfer that has begun.
+        """
+        core = self._core
+        if core is None:
+            raise NotLeader(None, 0)
+        outcomes: list[str | ConsensusError] = []
+        ended = trio.Event()
+
+        def done(outcome: str | ConsensusError) -> None:
+            outcomes.append(outcome)
+            ended.set()
+
+        core.transfer(target, done, timeout_s)
+        await ended.wait()
+        outcome = outcomes[0]
+        if isinstance(outcome, ConsensusError):
+            raise outcome
+        return outcome
 
     async def wait_ready(self) -> None:
         """Wait until this node can commit, or follows a leader that it hears and has caught up with once."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport as PySyncObjTransport
 
-from consensus import guards, outbox, wire
+from consensus import guards, lease, outbox, wire
 from consensus.elections import Elections
 from consensus.errors import Fatal
 from consensus.guards import Progress, Votes
@@ -68,6 +68,7 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         elections: Elections,
         now: Callable[[], float],
         wake: Callable[[], None],
+        lease_s: float,
     ) -> None:
         super().__init__(None, None, None)
         self.peers = {member.name: Peer(member, Node(member.name)) for member in others}
@@ -79,6 +80,8 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         self._wake = wake
         self._promises = Promises()
         self._votes = Votes()
+        self._sent_times = lease.SentTimes(lease_s)
+        self._agreed_term = 0  # the term in which this node campaigns because its leader asked it to
         self._raft: Raft
         self._handlers: dict[str, Callable[[Peer, Frame], None]] = {
             "append_entries": self._on_append,
@@ -89,6 +92,7 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             "prevote_ok": self._on_prevote_granted,
             "higher_term": self._on_higher_term,
             "ping": self._on_ping,
+            "timeout_now": self._on_timeout_now,
         }
 
     def attach(self, raft: Raft) -> None:
@@ -111,6 +115,8 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         elif kind in ("request_vote", "response_vote"):
             if kind == "response_vote":
                 self._elections.postpone(self._now())
+            elif message["term"] == self._agreed_term:
+                message = message | {"agreed": True}
             frame = wire.encode(message, self._raft.term, 0)
             self._promises.after(self._journal.end_position, partial(self._post, peer, frame))
         else:
@@ -121,6 +127,10 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
     def tell_term(self, peer: Peer) -> None:
         """P8: answer an old term with the current one; PySyncObj stays silent and lets a deposed leader go on."""
         self._post(peer, self._encode({"type": "higher_term", "term": self._raft.term}))
+
+    def hand_over(self, peer: Peer) -> None:
+        """Ask `peer` to campaign at once: valid for this term, and until it hears an append that leaves later."""
+        self._post(peer, self._encode({"type": "timeout_now", "term": self._raft.term}, self.sequence))
 
     def ask_prevote(self, term: int) -> None:
         question = {
@@ -148,6 +158,7 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
 
     def _send_append(self, peer: Peer, message: Message) -> None:
         self.sequence += 1
+        self._sent_times.sent(self.sequence, self._now())
         heartbeat = None if message["entries"] else f"heartbeat {message['term']} {message['prevLogIdx']}"
         self._post(peer, self._encode(message, self.sequence), heartbeat)
         if peer.outbox.size > outbox.HIGH_WATER_BYTES:
@@ -233,12 +244,12 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             return  # P6: of an earlier leadership
         if message["success"]:
             progress.acknowledge(message["next_node_idx"] - 1, self._journal.last_index)
-            progress.echoed = max(progress.echoed, frame.sequence)
+            progress.answered(frame.sequence, self._sent_times.at(frame.sequence))
             self._count(peer)
         elif message["next_node_idx"] > self._journal.last_index + 1:
             raise wire.MalformedFrame(f"entry {message['next_node_idx']} was asked for; the log is shorter")
         elif progress.admit_refusal(frame.sequence, self.sequence):
-            progress.echoed = max(progress.echoed, frame.sequence)
+            progress.answered(frame.sequence, self._sent_times.at(frame.sequence))
             self._inject(peer, message)
             raft.send_soon()
 
@@ -253,7 +264,29 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         if frame.message["term"] < self._raft.term:
             self.tell_term(peer)
             return
+        # PySyncObj votes for whomever it hears. A pre-vote binds nobody, so the leader may have been heard since, and
+        # counts on that (`lease`); only where it gave its lease up itself is there nothing to break.
+        agreed = frame.message.pop("agreed", False)
+        if not agreed and not self._raft.is_leader and self._elections.vowed(self._now()):
+            return
         self._inject(peer, frame.message)
+
+    def _on_timeout_now(self, peer: Peer, frame: Frame) -> None:
+        """The leader that this node follows asks it to take over: campaign here and now.
+
+        Not in the next turn: an append that arrived meanwhile would be answered under the old term, and the leader
+        takes such an answer for proof that this request has come to nothing (`transfer`). For the same reason a
+        request that was overtaken by an append is void.
+        """
+        following, term = self.following, self._raft.term
+        if following is None or (following.leader, following.term) != (peer.member.name, term):
+            return
+        if frame.message["term"] != term or frame.term != term or frame.sequence < following.sequence:
+            return
+        self._agreed_term = term + 1
+        self._elections.command()
+        self._raft.doTick(0)
+        self._elections.gate_open = False  # nobody was linked: not at any later time
 
     def _on_vote(self, peer: Peer, frame: Frame) -> None:
         term = frame.message["term"]
@@ -329,6 +362,18 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
     def contacted(self, since: int) -> int:
         """How many members, this one included, answered a request that was sent after number `since`."""
         return 1 + sum(peer.progress.echoed > since for peer in self.peers.values())
+
+    def confirmed(self, quorum: int) -> float:
+        """The latest moment of which is known: what was sent then or later, `quorum` members (this one included) have
+        answered. NEVER before the first answers of a leadership."""
+        if quorum <= 1:
+            return self._now()
+        moments = sorted((peer.progress.confirmed for peer in self.peers.values()), reverse=True)
+        return moments[quorum - 2]
+
+    def answering(self, since: float) -> int:
+        """How many members, this one included, answered something that was sent at `since` or later."""
+        return 1 + sum(peer.progress.confirmed >= since for peer in self.peers.values())
 
     def reachable(self, now: float, within_s: float) -> int:
         """How many members, this one included, were heard within the last `within_s` seconds."""

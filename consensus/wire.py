@@ -36,6 +36,8 @@ _KINDS = {
     "prevote_ok": 6,
     "higher_term": 7,
     "ping": 8,
+    "timeout_now": 20,
+    "request_vote_agreed": 21,  # a request_vote of the member that its leader asked to take over
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -69,13 +71,15 @@ class Hello(NamedTuple):
 def encode(message: Message, term: int, sequence: int) -> bytes:
     """One frame, its length included. Raises ValueError for a message that must never be sent."""
     kind = message["type"]
+    if kind == "request_vote" and message.get("agreed"):
+        kind = "request_vote_agreed"
     if kind == "append_entries":
         body = _encode_append(message)
     elif kind == "next_node_idx":
         body = _ACK.pack(message["next_node_idx"], message["reset"], message["success"])
-    elif kind in ("request_vote", "prevote"):
+    elif kind in ("request_vote", "request_vote_agreed", "prevote"):
         body = _CANDIDACY.pack(message["term"], message["last_log_index"], message["last_log_term"])
-    elif kind in ("response_vote", "prevote_ok", "higher_term"):
+    elif kind in ("response_vote", "prevote_ok", "higher_term", "timeout_now"):
         body = _TERM.pack(message["term"])
     elif kind == "ping":
         body = b""
@@ -107,11 +111,13 @@ def _decode(data: bytes) -> Frame:
         if index < 2 or reset > 1 or success > 1 or reset == success:
             raise MalformedFrame(f"next index {index}, reset {reset}, success {success}")
         message |= {"next_node_idx": index, "reset": bool(reset), "success": bool(success)}
-    elif name in ("request_vote", "prevote"):
+    elif name in ("request_vote", "request_vote_agreed", "prevote"):
         candidacy, last_index, last_term = _CANDIDACY.unpack(body)
         _bounded(candidacy, last_index, last_term)
         message |= {"term": candidacy, "last_log_index": last_index, "last_log_term": last_term}
-    elif name in ("response_vote", "prevote_ok", "higher_term"):
+        if name == "request_vote_agreed":
+            message |= {"type": "request_vote", "agreed": True}
+    elif name in ("response_vote", "prevote_ok", "higher_term", "timeout_now"):
         (answered,) = _TERM.unpack(body)
         _bounded(answered)
         message["term"] = answered

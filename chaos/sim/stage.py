@@ -185,6 +185,8 @@ class Judge:
         self.acknowledged: dict[bytes, int] = {}
         self.unknown = 0
         self.reads = 0
+        self.lease_reads = 0
+        self.transfers = 0
         self._submitted = 0
 
     def check(self) -> None:
@@ -216,6 +218,11 @@ class Judge:
 
     def read(self, node: SimNode) -> None:
         floor = max(self.acknowledged.values(), default=0)
+        at = node.core.read_by_lease()
+        if at is not None:
+            self.lease_reads += 1
+            if at < floor:
+                raise Violation(f"a read by lease at {at} missed an acknowledged command at {floor}")
 
         def done(outcome: int | ConsensusError) -> None:
             if isinstance(outcome, int):
@@ -225,6 +232,15 @@ class Judge:
 
         try:
             node.core.read(done)
+        except ConsensusError:
+            pass
+
+    def transfer(self, node: SimNode) -> None:
+        def done(outcome: str | ConsensusError) -> None:
+            self.transfers += isinstance(outcome, str)
+
+        try:
+            node.core.transfer(None, done, 0.5)
         except ConsensusError:
             pass
 
@@ -280,6 +296,10 @@ def fuzz(root: Path, seed: int, names: str = "abc", steps: int = 1200) -> Judge:
                     simulation.link(pair, True)
             elif dice < 0.985:
                 simulation.restart(node.name)
+            elif dice < 0.99:  # noqa: SIM102 (as its siblings)
+                if leaders := simulation.leaders():
+                    judge.transfer(rng.choice(leaders))
+                    simulation.run_calmly(rng.choice((0.0, 0.01, 0.03)))  # else hardly one comes to its end
             simulation.collect()
             judge.check()
         for pair in list(simulation.cut):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos.sim.clock import virtual_time
-from chaos.sim.stage import Simulation
+from chaos.sim.stage import ELECTION_MIN_MS, Simulation
 from consensus import raft
 
 
@@ -74,6 +74,8 @@ def test_a_leader_of_a_term_without_a_committed_entry_serves_no_read(tmp_path: P
                 if old.name in pair:
                     simulation.link(pair, False)
             candidate = next(node for node in simulation.nodes.values() if node is not old)
+            simulation.clock.seconds += ELECTION_MIN_MS / 2000  # the voter's vow to the old leader ends
+            candidate.core.elections.postpone(simulation.clock())
             candidate.core.elections.gate_open = True
             candidate.step()
             for _ in range(5):

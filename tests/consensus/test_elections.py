@@ -21,16 +21,46 @@ def test_a_leader_that_is_heard_is_never_voted_out() -> None:
     assert timer.consider("c", 4, (3, 99), MINE, 1.4)
 
 
-def test_a_closed_connection_from_the_leader_counts_at_once() -> None:
+def test_a_closed_connection_from_the_leader_counts_as_soon_as_its_lease_is_over() -> None:
     timer = elections()
     timer.hear("a", 1.0)
     timer.closed("c", 1.01)
-    assert not timer.due(1.03)
+    assert not timer.due(1.29)
     timer.closed("a", 1.01)
-    assert timer.due(1.03)
-    assert timer.leader_gone(1.01)
-    timer.hear("a", 1.02)
-    assert not timer.leader_gone(1.02)
+    assert not timer.due(1.1)
+    assert not timer.leader_gone(1.1), "it may be alive, and then it counts on this node"
+    assert timer.due(1.12)
+    assert timer.leader_gone(1.101)
+    timer.hear("a", 1.13)
+    assert not timer.leader_gone(1.3)
+
+
+def test_a_node_that_has_just_started_helps_to_elect_nobody_for_it_forgot_whom_it_heard() -> None:
+    timer = elections()
+    assert timer.vowed(0.09)
+    assert not timer.consider("c", 4, (3, 99), MINE, 0.09)
+    assert timer.consider("c", 4, (3, 99), MINE, 0.11)
+
+
+def test_an_own_stall_does_not_lengthen_or_shorten_the_vow() -> None:
+    timer = elections()
+    timer.hear("a", 1.0)
+    timer.forgive(5.0, 6.0)
+    assert not timer.vowed(6.0)
+    timer.hear("a", 6.0)
+    timer.forgive(0.05, 6.05)
+    assert timer.vowed(6.09)
+    assert not timer.vowed(6.11)
+
+
+def test_where_the_vows_of_two_followers_end_apart_the_refused_one_asks_again_soon() -> None:
+    timer = elections()
+    timer.hear("a", 1.0)
+    timer.closed("a", 1.01)
+    timer.start_round(5, 1.105)
+    assert timer.deadline < 1.2
+    timer.start_round(5, 1.7)
+    assert timer.deadline >= 2.0, "not for ever: a member that is cut off would ask all the time"
 
 
 def test_the_gate_opens_with_a_majority_and_closes_with_use() -> None:

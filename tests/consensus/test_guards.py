@@ -215,7 +215,8 @@ def test_p7_a_vote_that_arrives_twice_counts_once(tmp_path: Path, patch: pytest.
 
 @ON_AND_OFF
 def test_p4_a_vote_leaves_only_after_it_is_durable(tmp_path: Path, patch: pytest.MonkeyPatch, guarded: bool) -> None:
-    with running(tmp_path) as (_, leader, (voter, candidate)):
+    with running(tmp_path) as (simulation, leader, (voter, candidate)):
+        simulation.clock.seconds += ELECTION_MAX_MS / 1000  # its vow to the leader has ended
         if not guarded:
             patch.setattr(Promises, "after", lambda self, position, send: send())
         sent(voter, candidate.name)

@@ -157,16 +157,16 @@ def test_a_read_of_a_leadership_that_ends_before_its_first_turn_is_refused(tmp_p
         assert len(candidate.core.reads) == 0
 
 
-def test_a_new_leader_takes_submissions_once_it_can_answer_them(tmp_path: Path) -> None:
+def test_a_new_leader_keeps_submissions_until_it_can_answer_them(tmp_path: Path) -> None:
     with calm(tmp_path) as (simulation, old, (candidate, voter)):
         elected(simulation, old, candidate, voter)
         outcomes: list[Any] = []
-        with pytest.raises(NotLeader, match="leader: unknown"):
-            candidate.core.propose([b"early"], outcomes.append, 5.0)
+        last = candidate.journal.last_index
+        candidate.core.propose([b"early"], outcomes.append, 5.0)
+        candidate.step()
+        assert candidate.journal.last_index == last, "nothing is logged before a majority answered"
         simulation.run_calmly(0.05)
         assert candidate.core.can_commit(simulation.clock())
-        candidate.core.propose([b"x"], outcomes.append, 5.0)
-        simulation.run_calmly(0.05)
         assert [outcome[0].result for outcome in outcomes] == [0]
 
 

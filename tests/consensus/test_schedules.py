@@ -21,14 +21,18 @@ from tests.consensus.test_guards import unguarded_rebase
 
 @pytest.mark.parametrize("names, seeds", [("abc", range(60)), ("abcde", range(25))])
 def test_no_schedule_loses_forks_or_repeats_an_acknowledged_command(tmp_path: Path, names: str, seeds: range) -> None:
-    acknowledged = reads = 0
+    acknowledged = reads = lease_reads = transfers = 0
     with virtual_time():
         for seed in seeds:
             judge = fuzz(tmp_path / str(seed), seed, names)
             acknowledged += len(judge.acknowledged)
             reads += judge.reads
+            lease_reads += judge.lease_reads
+            transfers += judge.transfers
     assert acknowledged > 10 * len(seeds)
     assert reads > len(seeds)
+    assert lease_reads > len(seeds)
+    assert transfers > 0
 
 
 def test_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:

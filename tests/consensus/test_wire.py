@@ -73,6 +73,18 @@ def test_random_bytes_are_malformed_and_nothing_else_happens(data: bytes) -> Non
         pass
 
 
+@pytest.mark.parametrize("agreed", [True, False])
+def test_a_vote_request_says_whether_the_leader_agreed(agreed: bool) -> None:
+    request = {"type": "request_vote", "term": 6, "last_log_index": 3, "last_log_term": 2}
+    frame = wire.decode(wire.encode(request | {"agreed": agreed}, 6, 0)[4:])
+    assert frame.message == (request | {"agreed": True} if agreed else request)
+
+
+def test_a_timeout_now_has_its_term_and_the_number_of_the_request_before_it() -> None:
+    message = {"type": "timeout_now", "term": 6}
+    assert wire.decode(wire.encode(message, 6, 77)[4:]) == (6, 77, message)
+
+
 def test_mutated_frames_are_malformed_or_sound_and_nothing_else_happens() -> None:
     rng = random.Random(1)
     frames = [
@@ -81,6 +93,8 @@ def test_mutated_frames_are_malformed_or_sound_and_nothing_else_happens() -> Non
             appended(3, 4, 2, 5, [[b"a", b"bc"], [b"d" * 40]]),
             {"type": "next_node_idx", "next_node_idx": 4, "reset": True, "success": False},
             {"type": "prevote", "term": 6, "last_log_index": 3, "last_log_term": 2},
+            {"type": "request_vote", "agreed": True, "term": 6, "last_log_index": 3, "last_log_term": 2},
+            {"type": "timeout_now", "term": 6},
         )
     ]
     for _ in range(30_000):
@@ -116,7 +130,7 @@ def test_an_entry_that_is_not_ours_is_refused_before_anything_sees_it() -> None:
         {"type": "apply_command", "command": b""},
         {"type": "append_entries", "term": 1, "commit_index": 1, "serialized": None},
         {"type": "append_entries", "term": 1, "commit_index": 1, "prevLogIdx": 1, "transmission": "start", "data": b""},
-        {"type": "timeout_now", "term": 1},
+        {"type": "apply_command_response", "request_id": 1},
     ],
 )
 def test_what_has_no_form_on_the_wire_is_never_sent(message: dict[str, Any]) -> None:
