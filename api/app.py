@@ -145,12 +145,10 @@ async def _serve(services: Services, route: Route, path: dict[str, str]) -> Resu
         except ApiError:
             if arguments.get("level") != "stale":  # a follower names the leader, whatever it was asked
                 services.leadership.require()
+            _principal(services, route)  # what is wrong with a question is for those who may ask it
             raise
         headers = await _check_level(services, query)
-    principal: Principal | None = None
-    if not route.allow.public:
-        principal = authenticate(services.tokens, context.machine, request.headers.get("Authorization"))
-        principal.require(route.allow)
+    principal = _principal(services, route)
     data = await request.get_data(
         as_text=False
     )  # also where none is wanted: a body left unread would stall the connection
@@ -158,6 +156,15 @@ async def _serve(services: Services, route: Route, path: dict[str, str]) -> Resu
     result = await route.handler(Call(services, principal, path, query, body))
     result.headers.update(headers)
     return result
+
+
+def _principal(services: Services, route: Route) -> Principal | None:
+    """Who asks; None on a public route. Raises Unauthenticated, Forbidden."""
+    if route.allow.public:
+        return None
+    principal = authenticate(services.tokens, services.context.machine, request.headers.get("Authorization"))
+    principal.require(route.allow)
+    return principal
 
 
 async def _check_level(services: Services, query: ReadQuery | WriteQuery) -> dict[str, str]:

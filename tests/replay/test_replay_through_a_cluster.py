@@ -16,7 +16,7 @@ from node.replay.cast import Cast
 from node.replay.players import assemble
 from node.replay.run import Outcome, Replay
 
-EVENTS = 2_500
+EVENTS = 6_000
 KILL_AT = (600, 1_500)  # events judged
 
 
