@@ -135,7 +135,6 @@ def _gate(services: Services, route: Route) -> Callable[..., Awaitable[Response]
 
 
 async def _serve(services: Services, route: Route, path: dict[str, str]) -> Result:
-    context = services.context
     query: Any = None
     headers: dict[str, str] = {}
     if route.access is not Access.NODE:
