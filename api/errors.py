@@ -48,6 +48,11 @@ COMMAND_TOO_LARGE: Final = ErrorCode(
     7005, "COMMAND_TOO_LARGE", 413, "the command is larger than a log entry may be", "指令过大"
 )
 
+TRANSFER_REFUSED: Final = ErrorCode(
+    7006, "TRANSFER_REFUSED", 409, "the leadership cannot be handed over like this", "无法移交主节点"
+)
+TRANSFER_FAILED: Final = ErrorCode(7007, "TRANSFER_FAILED", 503, "the leadership was not handed over", "主节点移交失败")
+
 LOGIN_FAILED: Final = ErrorCode(9001, "LOGIN_FAILED", 401, "user name or password is wrong", "用户名或密码错误")
 NOT_AUTHENTICATED: Final = ErrorCode(9002, "NOT_AUTHENTICATED", 401, "a valid token is needed", "未认证")
 BAD_REQUEST: Final = ErrorCode(9003, "BAD_REQUEST", 400, "the request is malformed", "请求格式错误")
@@ -69,7 +74,8 @@ RECORD_NOT_FOUND: Final = ErrorCode(9013, "RECORD_NOT_FOUND", 404, "no such reco
 TOKEN_REVOKED: Final = ErrorCode(9012, "TOKEN_REVOKED", 401, "the token was revoked", "令牌已失效")
 
 OWN: Final[tuple[ErrorCode, ...]] = (
-    INTERNAL_ERROR, NOT_LEADER, NO_QUORUM, OUTCOME_UNKNOWN, OVERLOADED, COMMAND_TOO_LARGE, LOGIN_FAILED,
+    INTERNAL_ERROR, NOT_LEADER, NO_QUORUM, OUTCOME_UNKNOWN, OVERLOADED, COMMAND_TOO_LARGE,
+    TRANSFER_REFUSED, TRANSFER_FAILED, LOGIN_FAILED,
     NOT_AUTHENTICATED, BAD_REQUEST, TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE, PERMISSION_DENIED, ROUTE_NOT_FOUND,
     METHOD_NOT_ALLOWED, BODY_TOO_LARGE, ORIGIN_REFUSED, SLOW_CONSUMER, TOKEN_REVOKED,
     RECORD_NOT_FOUND,
@@ -206,6 +212,11 @@ def from_consensus(error: consensus_errors.ConsensusError, leader: dict[str, str
         )
     if isinstance(error, consensus_errors.CommandTooLarge):
         return ApiError(COMMAND_TOO_LARGE, str(error))
+    if isinstance(error, consensus_errors.TransferRefused):
+        return ApiError(TRANSFER_REFUSED, str(error))
+    if isinstance(error, consensus_errors.TransferFailed):
+        # Not to be repeated by a client on its own: who leads may have changed.
+        return ApiError(TRANSFER_FAILED, str(error), outcome="unknown")
     return Unavailable(
         OUTCOME_UNKNOWN, f"{error}; repeat with the same id to learn the outcome", outcome="unknown", retry="same_id"
     )

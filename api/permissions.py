@@ -1,4 +1,4 @@
-"""The 39 permissions and what each role may do (reference-system.md 2.2). Deny by default."""
+"""The 39 permissions of reference-system.md 2.2, one of our own, and what each role may do. Deny by default."""
 
 from __future__ import annotations
 
@@ -56,6 +56,7 @@ class Permission(StrEnum):
     MANAGE_ANNOUNCEMENTS = auto()
     VIEW_STATISTICS = auto()
     EXPORT_DATA = auto()
+    MANAGE_CLUSTER = auto()  # ours: which node leads is no business of the reference system
 
 
 P = Permission  # short, for the tables of who may do what

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from consensus.errors import ConsensusError
-from consensus.ports import Receipt, ReplicaStatus, Role
+from consensus.ports import ReadBasis, Receipt, ReplicaStatus, Role
 from node.exchange.machine import Machine
 from node.market.tape import Tape
 
@@ -32,6 +32,12 @@ class ReplicaPort(Protocol):
     async def submit(self, commands: Sequence[bytes], *, timeout_s: float | None = None) -> list[Receipt]: ...
 
     async def read_barrier(self, *, timeout_s: float = 1.0) -> int: ...
+
+    async def read_now(self, *, timeout_s: float = 1.0) -> ReadBasis: ...
+
+    def holds_lease(self) -> bool: ...
+
+    async def transfer(self, target: str | None = None, *, timeout_s: float = 2.0) -> str: ...
 
     def status(self) -> ReplicaStatus: ...
 

@@ -207,6 +207,10 @@ class ExecuteSettlement(Body, frozen=True, kw_only=True):
     trading_day: Day
 
 
+class TransferLeadership(Body, frozen=True, kw_only=True):
+    target: Id | None = None  # the name of a member; without one, the member with the most of the log
+
+
 # Query strings
 
 

@@ -44,7 +44,7 @@ def failover(
         f"seed {verdict.seed}: {rounds} kills ({', '.join(verdict.killed)}), {verdict.acknowledged} acknowledged"
     )
     typer.echo(
-        f"leader SIGKILL to the next acknowledged order: p50 {gaps[len(gaps) // 2]:.3f} s, "
+        f"longest silence around the SIGKILL of a leader: p50 {gaps[len(gaps) // 2]:.3f} s, "
         f"p99 {gaps[-1 - len(gaps) // 100]:.3f} s, max {gaps[-1]:.3f} s   (gate 0.5 / 1.0 / 1.5, aim 0.3 / 0.5 / 0.8)"
     )
     typer.echo(f"killed node back at equal hashes: max {max(verdict.rejoins_s):.3f} s")

@@ -1,7 +1,8 @@
-"""Kill the leader of a real cluster under load, again and again, and judge what the clients were told.
+"""Strike the leader of a real cluster under load, again and again, and judge what the clients were told.
 
-Each round: traders trade through the public socket; the leader's process gets SIGKILL; the time until some client has
-its next acknowledgement is the client-observed failover; the killed node is started again; all nodes must come to equal
+Each round: traders trade through the public socket; the leader's process gets SIGKILL (or SIGSTOP, SIGTERM, the order
+to hand over); the longest time in which no client has an acknowledgement is the client-observed failover; the fault is
+mended (a killed node is started again); all nodes must come to equal
 state hashes at an equal index. At the end every acknowledged order must be there exactly once.
 """
 
@@ -11,8 +12,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import Final
 
+import httpx
 import trio
 
 from api.client import ClientError, NewOrder, OutcomeUnknown, TradingSocket, TrioClient
@@ -21,6 +24,7 @@ from chaos.history import Operation, Outcome, Placed, Replica
 from node import entropy
 from node.exchange.types import MONEY_SCALE
 from node.local import LocalCluster
+from node.secrets import ADMIN_USERNAME
 from node.views import Observer
 
 CALL_TIMEOUT_S: Final = 20.0  # of one order with all its retries: far above any failover that would pass
@@ -40,13 +44,18 @@ class Verdict:
     seed: int
     operations: list[Operation]
     violations: list[str]
-    gaps_s: list[float]  # client-observed: SIGKILL of the leader to the next acknowledged order
-    rejoins_s: list[float]  # start of the killed process to equal hashes on all nodes
+    gaps_s: list[float]  # client-observed: the longest time without an acknowledged order around each strike
+    rejoins_s: list[float]  # from the mending to a cluster in which all nodes follow one leader
     killed: list[str] = field(default_factory=list)
 
     @property
     def passed(self) -> bool:
         return not self.violations
+
+    @property
+    def failed(self) -> list[str]:
+        """Why orders were not acknowledged, for all the retries of their clients."""
+        return [operation.why for operation in self.operations if operation.outcome != "ok"]
 
     @property
     def acknowledged(self) -> int:
@@ -153,13 +162,82 @@ class _Workload:
         return orders
 
 
+class Fault:
+    """What is done to the leader of a cluster. `strike` returns when it is done, `mend` undoes it."""
+
+    name = "SIGKILL"
+
+    async def strike(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.kill(leader)
+
+    async def mend(self, cluster: LocalCluster, leader: str) -> None:
+        await cluster.restart(leader)
+
+
+class Pause(Fault):
+    """SIGSTOP, until it is mended with SIGCONT."""
+
+    name = "SIGSTOP"
+
+    async def strike(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.pause(leader)
+
+    async def mend(self, cluster: LocalCluster, leader: str) -> None:
+        cluster.resume(leader)
+
+
+class Stop(Fault):
+    """SIGTERM, and the wait for its end: what a rolling restart does to each node."""
+
+    name = "SIGTERM"
+
+    async def strike(self, cluster: LocalCluster, leader: str) -> None:
+        await cluster.stop(leader)
+
+
+class Transfer(Fault):
+    """A planned transfer, as an administrator asks for it."""
+
+    name = "transfer"
+
+    async def strike(self, cluster: LocalCluster, leader: str) -> None:
+        assert cluster.administrator_password is not None
+        url = cluster.config.node(leader).api_url
+        async with httpx.AsyncClient(base_url=url, timeout=CALL_TIMEOUT_S, trust_env=False) as http:
+            login = {"username": ADMIN_USERNAME, "password": cluster.administrator_password}
+            token = (await http.post("/api/auth/login", json=login)).json()["data"]["token"]
+            answer = await http.post("/admin/cluster/transfer", json={}, headers={"Authorization": f"Bearer {token}"})
+        if answer.status_code != 200:
+            raise ChaosError(f"{leader} did not hand over: {answer.json()['error']['message']}")
+
+    async def mend(self, cluster: LocalCluster, leader: str) -> None:
+        pass
+
+
 async def kill_leader(
     cluster: LocalCluster, *, rounds: int, traders: int = 4, pause_s: float = 0.005, seed: int = 1, load_s: float = 1.0
 ) -> Verdict:
-    """Kill the leader `rounds` times under load, `load_s` seconds of trading before each kill.
+    """`strike_leader` with SIGKILL."""
+    return await strike_leader(
+        cluster, Fault(), rounds=rounds, traders=traders, pause_s=pause_s, seed=seed, load_s=load_s
+    )
 
-    The cluster is started and ready. Raises ChaosError where the run cannot be judged (no leader, no acknowledgement,
-    no convergence within its bound).
+
+async def strike_leader(
+    cluster: LocalCluster,
+    fault: Fault,
+    *,
+    rounds: int,
+    traders: int = 4,
+    pause_s: float = 0.005,
+    seed: int = 1,
+    load_s: float = 1.0,
+) -> Verdict:
+    """Do `fault` to the leader `rounds` times under load, `load_s` seconds of trading before each.
+
+    A gap is the longest time without an acknowledgement around the strike. The cluster is started and ready. Raises
+    ChaosError where the run cannot be judged (no leader, no acknowledgement, no convergence within its bound, a fault
+    after which the same term goes on).
     """
     async with Observer(cluster.config) as observer:
         config = cluster.config
@@ -175,7 +253,7 @@ async def kill_leader(
         await workload.prepare(traders)
         gaps: list[float] = []
         rejoins: list[float] = []
-        killed: list[str] = []
+        struck: list[str] = []
         sightings: list[Replica] = []
         async with trio.open_nursery() as nursery:
             for number in range(traders):
@@ -186,16 +264,18 @@ async def kill_leader(
                 leader = (await observer.look()).leader
                 if leader is None:
                     raise ChaosError("no node leads")
-                cluster.kill(leader.node)
-                killed.append(leader.node)
+                struck.append(leader.node)
                 at = trio.current_time()
-                await _next_acknowledgement(workload)
-                gaps.append(trio.current_time() - at)
+                await fault.strike(cluster, leader.node)
+                await _answered_since(workload, at)
                 await trio.sleep(load_s / 2)
-                await cluster.restart(leader.node)
+                gaps.append(longest_silence(workload.operations, at))
+                await fault.mend(cluster, leader.node)
                 at = trio.current_time()
-                await cluster.wait_until_ready(CONVERGE_TIMEOUT_S)
+                overview = await cluster.wait_until_ready(CONVERGE_TIMEOUT_S)
                 rejoins.append(trio.current_time() - at)
+                if overview.leader is None or overview.leader.term == leader.term:
+                    raise ChaosError(f"{leader.node} still leads term {leader.term}: {fault.name} did not fire")
             nursery.cancel_scope.cancel()
         sightings += await _converged(observer)
         violations = [
@@ -203,7 +283,13 @@ async def kill_leader(
             *realtime.check(workload.operations),
             *replicas.check(sightings),
         ]
-        return Verdict(seed, workload.operations, violations, gaps, rejoins, killed)
+        return Verdict(seed, workload.operations, violations, gaps, rejoins, struck)
+
+
+def longest_silence(operations: Sequence[Operation], since_s: float) -> float:
+    """The longest time without an acknowledgement that ended after `since_s`."""
+    answered = sorted(operation.completed_s for operation in operations if operation.outcome == "ok")
+    return max((later - earlier for earlier, later in pairwise(answered) if later > since_s), default=0.0)
 
 
 async def _next_acknowledgement(workload: _Workload) -> None:
@@ -212,6 +298,13 @@ async def _next_acknowledgement(workload: _Workload) -> None:
     if scope.cancelled_caught:
         last = workload.operations[-1].why if workload.operations else "nothing was submitted"
         raise ChaosError(f"no order was acknowledged within {CALL_TIMEOUT_S:g} s; last: {last}")
+
+
+async def _answered_since(workload: _Workload, since_s: float) -> None:
+    """Wait for an order that was submitted after `since_s`: what the struck leader had acknowledged may still come."""
+    seen = len(workload.operations)
+    while not any(one.outcome == "ok" and one.invoked_s > since_s for one in workload.operations[seen:]):
+        await _next_acknowledgement(workload)
 
 
 async def _converged(observer: Observer) -> list[Replica]:

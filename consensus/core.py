@@ -110,7 +110,7 @@ class Core:
     def read_by_lease(self) -> int | None:
         """The applied index if a linearizable read may be served here and now (`lease`), else None.
 
-        It holds for the state as it is when this returns: nothing may be awaited in between.
+        The state never goes back, so it may as well be read a little later, however long this process pauses.
         """
         applied: int = self.raft.raftLastApplied
         current = applied == self.raft.raftCommitIndex and self._applied_own_term()
@@ -303,7 +303,12 @@ class Core:
 
     def holds_lease(self, now: float) -> bool:
         """Whether this node leads and nobody else can."""
-        return self.raft.is_leader and self._hears_majority(now) and self.transfers.may_lease(self.raft.term)
+        return (
+            self.raft.is_leader
+            and self._hears_majority(now)
+            and self.reachable(now) >= self._config.quorum  # known to be alone: say so rather than use up the lease
+            and self.transfers.may_lease(self.raft.term)
+        )
 
     def _hears_majority(self, now: float) -> bool:
         """Whether a majority answered something that was sent within the last lease."""

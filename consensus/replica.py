@@ -179,7 +179,7 @@ class Replica:
         return outcomes[0]
 
     async def read_now(self, *, timeout_s: float = 1.0) -> ReadBasis:
-        """Returns once a read of the state machine is linearizable, until the next await of the caller.
+        """Returns once a read of the state machine, now or later in the same request, is linearizable.
 
         "lease": at once, without a message; "barrier": where the lease does not hold, after `read_barrier`, and with
         what that raises.

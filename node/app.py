@@ -3,7 +3,8 @@
     machine ← replica (commits, applies) → tape, hub, meter (observe) → front door
 
 One root nursery holds the replica, the front door, the genesis task and the timekeeper; the first failure of any of
-them ends the node. Start: state machine, replica (listens, replays its log), front door. End: the front door first,
+them ends the node. Start: state machine, replica (listens, replays its log), front door. End: a leader hands over
+first, while its front door still sends everybody to the new one; then the front door closes,
 which tells its sockets that the node goes away; then the replica, which answers whatever still waits, syncs and closes
 its log.
 """
@@ -23,7 +24,7 @@ from api.ports import ApiContext, ApiSettings
 from api.server import serve_api
 from api.tokens import TokenKeys
 from api.ws.hub import Hub
-from consensus.errors import Fatal
+from consensus.errors import ConsensusError, Fatal
 from consensus.ports import Role
 from consensus.replica import Replica, ReplicaConfig
 from node import entropy, genesis
@@ -40,6 +41,7 @@ from node.timekeeper import Timekeeper
 
 log = logging.getLogger(__name__)
 
+HAND_OVER_S: Final = 1.0  # for another node to take over when this one is told to stop
 EXIT_FATAL: Final = 70  # EX_SOFTWARE: going on could lose or fork acknowledged data; the log says what to do
 
 
@@ -74,6 +76,7 @@ class Node:
         self._node = config.node(name)
         self._administrator: Administrator = load_administrator(config)
         self._market = config.market_commands()
+        self._alone = len(config.nodes) == 1
         keys = load_signing_keys(config)
         self.machine = Machine()
         self._collector = Collector()
@@ -145,8 +148,20 @@ class Node:
                 )
                 task_status.started()
                 await stop.wait()
+                await self._hand_over()
                 door.cancel_scope.cancel()
             nursery.cancel_scope.cancel()
+
+    async def _hand_over(self) -> None:
+        """Let another node lead before this one goes: an election after its end would interrupt for longer."""
+        if self.replica.status().role != "leader" or self._alone:
+            return
+        try:
+            leader = await self.replica.transfer(timeout_s=HAND_OVER_S)
+        except ConsensusError as error:
+            log.warning("stops as the leader", extra=fields(why=error))
+        else:
+            log.info("handed over", extra=fields(leader=leader))
 
     async def _collect(self) -> None:
         await self.replica.wait_ready()  # the replay of the log is behind us

@@ -62,6 +62,7 @@ class LocalCluster:
 
     def __init__(self, config: ClusterConfig) -> None:
         self.config = config
+        self.administrator_password: str | None = None  # of a temporary cluster, which made it
         self._children: dict[str, _Child] = {}
 
     @classmethod
@@ -92,8 +93,10 @@ class LocalCluster:
         path.write_text(to_toml(raw), "utf-8")
         # What the caller's environment says about its own cluster must not reach this one.
         config = load_config(path, environ={})
-        secrets.initialise(config)
-        return cls(config)
+        password = secrets.initialise(config)
+        cluster = cls(config)
+        cluster.administrator_password = password
+        return cluster
 
     async def __aenter__(self) -> Self:
         """Start every node. Raises LocalClusterError."""

@@ -1,13 +1,20 @@
-"""What a node says about itself, to everybody: liveness, readiness, health, the cluster, the time, the error codes."""
+"""What a node says about itself, to everybody: liveness, readiness, health, the cluster, the time, the error codes.
+
+And the one thing that an administrator may tell it: to hand over the leadership."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from api.errors import CATALOGUE, SERVICE_UNAVAILABLE, Unavailable
 from api.health import faults, quorum_in_words, readiness
-from api.rest.route import Call, Result, Route, about_node
+from api.permissions import P, any_of
+from api.rest.route import Call, Result, Route, about_node, write
+from api.schemas import TransferLeadership
 from consensus.ports import ReplicaStatus
+
+log = logging.getLogger(__name__)
 
 READY_RETRY_MS: Final = 1_000
 
@@ -104,6 +111,15 @@ async def errors(call: Call) -> Result:
     return Result({"errors": [entry._asdict() for entry in CATALOGUE], "total": len(CATALOGUE)})
 
 
+async def transfer(call: Call) -> Result:
+    """Hand the leadership over; answers once the new leader is heard. Requests wait or are redirected meanwhile."""
+    body: TransferLeadership = call.body
+    context = call.context
+    leader = await context.replica.transfer(body.target)
+    log.info("handed the leadership to %s, asked by user %s", leader, call.principal.user_id)
+    return Result({"leader": leader, "url": call.services.leadership.url(leader)})
+
+
 ROUTES: Final[tuple[Route, ...]] = (
     about_node("/livez", livez),
     about_node("/readyz", readyz),
@@ -111,4 +127,5 @@ ROUTES: Final[tuple[Route, ...]] = (
     about_node("/api/cluster", cluster),
     about_node("/api/time", time),
     about_node("/api/errors", errors),
+    write("POST", "/admin/cluster/transfer", any_of(P.MANAGE_CLUSTER), transfer, TransferLeadership),
 )

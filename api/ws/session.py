@@ -110,6 +110,7 @@ class Session:
         self._commands: list[bytes] = []
         self._pending: list[tuple[Frame, int, Any, Command]] = []
         self._in_flight = 0
+        self._confirming = False  # a query waits until this node knows that it leads
         self._subscriptions: set[tuple[str, str]] = set()
         self._left_out: dict[BookStream, None] = {}
         self._speaks_arrays = False
@@ -251,7 +252,7 @@ class Session:
     ) -> None:
         """Let an authenticated client in, once this node knows everything that was committed before it asked."""
         try:
-            await self._context.replica.read_barrier()
+            await self._context.replica.read_now()
         except NotLeader:
             self._send_to_leader()
             return
@@ -414,21 +415,48 @@ class Session:
             frame.slots[slot] = _failed(ms.OrderResponse, request.id, error)
             frame.missing -= 1
 
-    def _flush(self) -> None:
-        """Send the replies of every frame that is complete, up to the first that is not."""
+    def _flush(self, *, confirmed: bool = False, refusal: ApiError | None = None) -> None:
+        """Send the replies of every frame that is complete, up to the first that is not.
+
+        A query is answered while this node knows that nobody else leads; otherwise it waits for `_confirm`, which says
+        that it may be answered, or why not.
+        """
         frames = self._frames
         out: list[bytes] = []
         while frames and not frames[0].missing:
-            frame = frames.popleft()
+            frame = frames[0]
+            if not confirmed and refusal is None and self._asks(frame) and not self._context.replica.holds_lease():
+                if not self._confirming:
+                    self._confirming = True
+                    self._nursery.start_soon(self._confirm)
+                break
+            frames.popleft()
             follow_ups: list[bytes] = []
             slots = frame.slots
             for slot, request in enumerate(slots):
-                if not isinstance(request, ms.Reply):
+                if isinstance(request, ms.Reply):
+                    continue
+                if refusal is not None and type(request) in self._carry_out:
+                    slots[slot] = _failed(ms.QueryResponse, _id_of(request), refusal)
+                else:
                     slots[slot] = self._answer(request, follow_ups)
             out.append(message_frame(slots if frame.is_array else slots[0]))
             out += follow_ups
         if out:
             self._connection.send_frame(b"".join(out))
+
+    def _asks(self, frame: Frame) -> bool:
+        return any(type(request) in self._carry_out for request in frame.slots)
+
+    async def _confirm(self) -> None:
+        """The lease has lapsed: ask the others once for all queries that wait."""
+        refusal: ApiError | None = None
+        try:
+            await self._context.replica.read_now()
+        except ConsensusError as error:
+            refusal = self._services.leadership.error(error)
+        self._confirming = False
+        self._flush(confirmed=refusal is None, refusal=refusal)
 
     def _answer(self, request: Any, follow_ups: list[bytes]) -> Any:
         """Carry out a request that changes no state of the exchange. `follow_ups` are frames to send behind."""

@@ -93,6 +93,19 @@ def status(
 
 
 @app.command()
+def transfer(
+    node: Annotated[
+        str | None, typer.Argument(metavar="[NODE]", help="Who is to lead; default: the best follower.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Hand the leadership to another node, as an administrator ($QAEXCHANGE_TOKEN, or name and password)."""
+    from node.cli.transfer import run
+
+    run(config, node)
+
+
+@app.command()
 def version() -> None:
     """Print the versions of qaexchange and of what its safety depends on."""
     from node.cli.version import run

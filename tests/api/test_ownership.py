@@ -53,7 +53,7 @@ NAMING_NOBODY = {
     "/api/market/tick/<instrument_id>", "/api/market/trades/<instrument_id>", "/livez", "/readyz", "/health",
     "/api/cluster", "/api/time", "/api/errors", "/api/order/conditional/statistics", "/admin/session",
     "/admin/settlement/set-price", "/admin/settlement/batch-set-prices", "/admin/settlement/execute",
-    "/admin/settlement/history", "/admin/settlement/result/<date>",
+    "/admin/settlement/history", "/admin/settlement/result/<date>", "/admin/cluster/transfer",
 }  # fmt: skip
 # messages of the socket that name an account or an order
 MESSAGES: list[dict[str, Any]] = [
