@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
+
+import trio
 
 from api.errors import ApiError, from_consensus
 from api.ports import ReplicaPort
 from consensus.errors import ConsensusError, NoQuorum, NotLeader
 from consensus.ports import Role
+
+ELECTION_S: Final = (
+    0.3  # how long a socket is kept waiting while nobody is known to lead: most elections are over by then
+)
 
 
 class Leadership:
@@ -21,6 +28,7 @@ class Leadership:
         self.leader: str | None = status.leader
         self.term = status.term
         self._on_lost: list[Callable[[], None]] = []
+        self._elected = trio.Event()  # set, and replaced, when somebody is known to lead
         replica.add_role_listener(self._changed)
 
     @property
@@ -33,6 +41,9 @@ class Leadership:
     def _changed(self, role: Role, leader: str | None, term: int) -> None:
         led, lead_term = self.leads, self.term
         self.role, self.leader, self.term = role, leader, term
+        if leader is not None:
+            self._elected.set()
+            self._elected = trio.Event()
         if led and (role != "leader" or term != lead_term):
             for callback in self._on_lost:
                 callback()
@@ -55,6 +66,12 @@ class Leadership:
     def error(self, error: ConsensusError) -> ApiError:
         """What a client is told. A refusal names the leader of its own moment: it may be newer than what was heard."""
         return from_consensus(error, self._hint(error.leader) if isinstance(error, NotLeader) else self.body())
+
+    async def known(self) -> None:
+        """Wait a moment if an election may be going on: a client that is refused now comes back long after its end."""
+        if self.leader is None:
+            with trio.move_on_after(ELECTION_S):
+                await self._elected.wait()
 
     def require(self) -> None:
         """Raises Unavailable: NOT_LEADER, or NO_QUORUM where this node hears no majority to have a leader with."""

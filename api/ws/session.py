@@ -223,6 +223,7 @@ class Session:
 
     async def _authenticate(self, message: ms.Auth) -> None:
         services = self._services
+        await services.leadership.known()
         if not services.leadership.leads:
             self._send_to_leader()
             return
