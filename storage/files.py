@@ -31,7 +31,7 @@ class AppendFile:
         except OSError as error:
             raise WriteFailed(path, "open", error) from error
 
-    def write(self, data: bytes | bytearray) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Append `data` to the page cache. Raises WriteFailed (disk full, I/O error), then and ever after."""
         self._check()
         view = memoryview(data)

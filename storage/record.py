@@ -24,7 +24,6 @@ _COVERED = struct.Struct("<QIIB")  # position, length, payload CRC, kind
 PAYLOAD_BYTES_MAX = 16 * 1024 * 1024
 END_MARK = b"\xa5"
 _SECTOR = 512
-_ZERO_TAIL_MIN = 64  # shorter runs of zeros in the last sector of a record are ordinary data
 
 
 class Record(NamedTuple):
@@ -122,11 +121,14 @@ def _one_bit_off(header: bytes, position: int) -> bool:
 
 
 def _payload_never_written(data: bytes, start: int, end: int) -> bool:
-    """Whether a crash can have left the payload of this record, whose header is valid: a sector was not written."""
+    """Whether a crash can have left the payload of this record, whose header is valid: a sector was not written.
+
+    The last piece ends with the mark, so zeros there prove it however short they are.
+    """
     sector = (start // _SECTOR + 1) * _SECTOR
     while sector < end:
         piece = data[sector : min(sector + _SECTOR, end)]
-        if len(piece) >= _ZERO_TAIL_MIN and not any(piece):
+        if not any(piece):
             return True
         sector += _SECTOR
     return False

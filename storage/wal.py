@@ -231,7 +231,7 @@ class Wal:
             for item in records[1:]:
                 replay(item, segment)
             self.end_position = records[-1].end
-        self._reopen(segment, fault)
+        self._reopen(segment, fault, data)
 
     def _number_of(self, path: Path) -> int:
         """The number of the segment `path`, which must follow the one before it. The oldest may have any."""
@@ -259,15 +259,20 @@ class Wal:
             )
         return Segment(number, start, path)
 
-    def _reopen(self, segment: Segment, fault: record.Fault | None) -> None:
-        """Go on in the last segment. What was replayed must be durable before anything is promised on top of it: a
-        killed process leaves pages that nobody synced."""
+    def _reopen(self, segment: Segment, fault: record.Fault | None, data: bytes) -> None:
+        """Go on in the last segment, of which `data` was read.
+
+        What was replayed must be durable before anything is promised on top of it. A killed process leaves pages that
+        nobody synced. One that a failed sync has stopped leaves pages that are clean and not on the disk ("fsyncgate"):
+        the next sync succeeds without writing them. So all of it is written again.
+        """
         file = AppendFile(segment.path, create=False)
         self._open.append(_Open(segment, file, published=True))
         size = self.end_position - segment.start
         if fault is not None:
             file.truncate(size)
-        file.size = size
+        file.size = 0
+        file.write(memoryview(data)[:size])
         file.preallocate(self._segment_bytes)
         file.datasync()
         sync_directory(self.directory)

@@ -118,3 +118,14 @@ def test_a_flipped_bit_in_a_header_is_damage_whatever_zeros_follow(first: int) -
         records, fault = scan(bytes(flipped), 0)
         assert len(records) == 1
         assert fault is not None and not fault.torn, bit
+
+
+@pytest.mark.parametrize("piece", [1, 20, 63, 64])
+def test_a_short_piece_of_a_record_that_was_not_written_is_a_torn_tail_whatever_follows(piece: int) -> None:
+    first = frame(0, 1, b"x" * (512 + piece - HEADER.size - 1))
+    data = bytearray(first + frame(len(first), 1, b"y" * 1000))
+    data[512:1024] = bytes(512)
+    records, fault = scan(bytes(data), 0)
+    assert records == []
+    assert fault is not None
+    assert fault.torn
