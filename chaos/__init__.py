@@ -1,1 +1,1 @@
-"""Break real clusters, and judge what happened. Uses the public client and the configuration only."""
+"""Break clusters, real ones and simulated ones, and judge what happened."""

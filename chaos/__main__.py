@@ -1,4 +1,7 @@
-"""`python -m chaos failover`: kill the leader of a real three-node cluster under load and print the verdict."""
+"""`python -m chaos`: `failover` kills the leader of a real cluster under load, `sim` runs simulated ones from seeds.
+
+The console script `qaexchange` has no verb for them: nothing of the product may depend on chaos (import contracts).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import typer
 
 from chaos import history
 from chaos.failover import Verdict, kill_leader
+from chaos.sim.cli import sim
 from node.local import LocalCluster
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help=__doc__)
@@ -53,6 +57,8 @@ def failover(
     typer.echo("PASSED" if verdict.passed else f"FAILED: {len(verdict.violations)} violations")
     raise typer.Exit(0 if verdict.passed else 1)
 
+
+app.command()(sim)
 
 if __name__ == "__main__":
     app()

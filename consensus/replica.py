@@ -25,7 +25,7 @@ __all__ = ["Replica", "ReplicaConfig"]
 
 log = logging.getLogger(__name__)
 
-_STALL_S = 0.06  # a turn that began later than this after its time: frames that came meanwhile are read first
+STALL_S = 0.06  # a turn that began later than this after its time: frames that came meanwhile are read first
 _LAG_WINDOW_S = 10.0
 
 
@@ -274,7 +274,7 @@ class Replica:
                 self._wake = trio.Event()
             late = trio.current_time() - due
             self._note_lag(late)
-            if late > _STALL_S:
+            if late > STALL_S:
                 core.stalled(late)
                 # The readers became runnable together with this task: let them hand over what had arrived.
                 await trio.lowlevel.checkpoint()

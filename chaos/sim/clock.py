@@ -6,7 +6,6 @@ Python randomises per process. Inside `virtual_time` both are deterministic, wha
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from unittest import mock
 
 import pysyncobj.syncobj
 from pysyncobj.node import Node
+
+from chaos.sim.disk import recording
 
 
 class Clock:
@@ -29,11 +30,15 @@ class Clock:
 
 @contextmanager
 def virtual_time() -> Iterator[None]:
-    """PySyncObj's clock may be replaced inside; and syncing is free, since the simulated disk decides what is kept."""
+    """Simulated nodes may run inside: with a clock that `use` sets, and a disk that records what is durable."""
     with (
         mock.patch.object(pysyncobj.syncobj, "monotonicTime", pysyncobj.syncobj.monotonicTime),
         mock.patch.object(Node, "__hash__", lambda node: zlib.crc32(node.id.encode())),
-        mock.patch.object(os, "fdatasync", lambda _fd: None),
-        mock.patch.object(os, "fsync", lambda _fd: None),
+        recording(),
     ):
         yield
+
+
+def use(clock: Clock) -> None:
+    """Let PySyncObj read this clock, until the `virtual_time` around the caller ends."""
+    pysyncobj.syncobj.monotonicTime = clock

@@ -1,10 +1,27 @@
-"""What the simulated nodes replicate."""
+"""What the simulated nodes replicate: the exchange itself, or a chain of hashes for long runs and small tests."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, Protocol
+
+from consensus.ports import StateMachine
+from node.exchange import invariants
+from node.exchange.events import CommandRejected, RequestRepeated
+from node.exchange.machine import Machine
+
+INVARIANTS_EVERY = 64  # entries: they walk the whole state
+
+Effect = Literal["done", "refused", "repeated"]
+
+
+class SimulatedMachine(StateMachine, Protocol):
+    """A state machine whose answers the judges can read."""
+
+    def effect(self, result: Any) -> Effect:
+        """What a result of `apply` says: it was done, it was refused, or it had been answered before."""
+        ...
 
 
 class Chain:
@@ -30,3 +47,28 @@ class Chain:
 
     def digest(self) -> bytes:
         return self._digest
+
+    def effect(self, result: Any) -> Effect:
+        return "done"
+
+
+class Exchange:
+    """The exchange of `node.exchange`, its invariants checked now and then."""
+
+    def __init__(self) -> None:
+        self.machine = Machine()
+
+    def apply(self, index: int, term: int, time_ns: int, commands: Sequence[bytes]) -> list[Any]:
+        results = self.machine.apply(index, time_ns, commands)
+        if index % INVARIANTS_EVERY == 0:
+            invariants.check(self.machine)
+        return results
+
+    def digest(self) -> bytes:
+        return self.machine.digest()
+
+    def effect(self, result: Any) -> Effect:
+        answer = result[0]
+        if isinstance(answer, RequestRepeated):
+            return "repeated"
+        return "refused" if isinstance(answer, CommandRejected) else "done"

@@ -12,7 +12,8 @@ import pysyncobj.syncobj
 import pytest
 
 from chaos.sim.clock import virtual_time
-from chaos.sim.stage import ELECTION_MAX_MS, SimNode, Simulation
+from chaos.sim.node import SimNode
+from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import entry, guards, raft, wire
 from consensus.elections import Elections
 from consensus.errors import Fatal, OutcomeUnknown

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chaos.sim.stage import ELECTION_MIN_MS, SimNode, Simulation
+from chaos.sim.node import SimNode
+from chaos.sim.stage import ELECTION_MIN_MS, Simulation
 from consensus import lease
 from consensus.elections import Elections
 from consensus.errors import NoQuorum, NotLeader

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from chaos.sim.clock import virtual_time
-from chaos.sim.stage import ELECTION_MAX_MS, SimNode, Simulation
+from chaos.sim.node import SimNode
+from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import core, entry
 from consensus.errors import NotLeader
 from consensus.journal import Journal
@@ -200,7 +201,7 @@ def test_a_node_with_much_to_replay_does_not_stand_for_election_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 5000
-    journal = Journal(tmp_path / "a", "sim/a")
+    journal = Journal(tmp_path / "a" / "raft", "sim/a")
     journal.setCurrentTerm(1, None)
     for index in range(1, count + 1):
         journal.add(entry.encode(index, [b"x"]), index, 1)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from chaos.sim.stage import ELECTION_MAX_MS, SimNode, Simulation
+from chaos.sim.node import SimNode
+from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import transfer, wire
 from consensus.errors import NotLeader, TransferFailed, TransferRefused
 from tests.consensus.test_guards import deliver, sent

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.sim.clock import virtual_time
+from chaos.sim.disk import installed
 from storage.errors import Damaged, DirectoryInUse, WriteFailed
 from storage.files import replace
 from storage.record import END_MARK, HEADER, Record
@@ -311,3 +313,25 @@ def test_replace_leaves_the_old_or_the_new_content(tmp_path: Path, monkeypatch: 
         with pytest.raises(WriteFailed):
             replace(path, b"newer")
     assert path.read_bytes() == b"new"
+
+
+def test_what_a_failed_sync_left_in_the_page_cache_is_written_again_at_the_next_start(tmp_path: Path) -> None:
+    with virtual_time():
+        disk = installed()
+        wal, _ = opened(tmp_path)
+        wal.sync()
+        wal.append(1, b"replayed")
+        disk.failing.add(tmp_path)
+        with pytest.raises(WriteFailed):
+            wal.sync()
+        disk.failing.clear()
+        wal.abandon()
+        wal, payloads = opened(tmp_path)
+        assert payloads == [b"replayed"], "the page cache has it, and whoever reads it may promise it"
+        wal.append(1, b"more")
+        wal.sync()
+        wal.abandon()
+        disk.power_loss(tmp_path)
+        wal, payloads = opened(tmp_path)
+        wal.close()
+        assert payloads == [b"replayed", b"more"]
