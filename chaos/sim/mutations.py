@@ -192,6 +192,13 @@ MUTATIONS: tuple[Mutation, ...] = (
         "unconfirmed-read",
         "a read is answered without asking a majority",
         _replaced(Reads, "advance", _unconfirmed),
+        quick=True,
+    ),
+    Mutation(
+        "endless-lease",
+        "a leader that hears nobody goes on reading by its lease",
+        _replaced(Core, "holds_lease", lambda self, now: self.raft.is_leader),
+        quick=True,
     ),
     Mutation(
         "time-not-monotonic",

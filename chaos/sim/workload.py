@@ -16,9 +16,10 @@ from node.exchange import commands
 from node.exchange.codec import encode_command
 
 ACCOUNTS = 3
-TIMEOUT_S = 1.0  # of one attempt
-PATIENCE_S = 1.5  # after which a client gives up on an attempt that nobody answers: the node is gone or paused
+TIMEOUT_S = 0.5  # of one attempt
+PATIENCE_S = 0.7  # after which a client gives up on an attempt that nobody answers: the node is gone or paused
 PRICE_TICKS = 7_000
+AUDIT_S = 0.02
 
 
 class Requests(Protocol):
@@ -242,3 +243,34 @@ class Client:
             attempt.over = True
             self._leader = None if self._rng.random() < 0.2 else self._leader
             self._later()
+
+
+class Auditor:
+    """Asks everybody who believes that it leads, all the time: two leaders are one too many only if one answers."""
+
+    def __init__(self, processes: Sequence[Process], timeline: Timeline, judges: Judges) -> None:
+        self._processes = processes
+        self._timeline = timeline
+        self._judges = judges
+        self.stopped = False
+
+    def look(self) -> None:
+        for process in self._processes:
+            if process.node is not None and process.node.core.raft.is_leader:
+                process.post(partial(self._read, process))
+        if not self.stopped:
+            self._timeline.after(AUDIT_S, self.look)
+
+    def _read(self, process: Process) -> None:
+        node, floor = process.node, self._judges.acknowledged_index
+        assert node is not None
+        if (applied := node.core.read_by_lease()) is not None:
+            self._judges.read(process.name, applied, floor)
+        try:
+            node.core.read(partial(self._answered, process.name, floor))
+        except ConsensusError:
+            pass
+
+    def _answered(self, node: str, floor: int, outcome: int | ConsensusError) -> None:
+        if isinstance(outcome, int):
+            self._judges.read(node, outcome, floor)

@@ -23,7 +23,7 @@ from chaos.sim.nemesis import Nemesis
 from chaos.sim.network import Network
 from chaos.sim.process import Process
 from chaos.sim.timeline import Timeline
-from chaos.sim.workload import Client, Orders, Requests, Texts
+from chaos.sim.workload import Auditor, Client, Orders, Requests, Texts
 from consensus.config import ReplicaConfig
 from consensus.ports import Member
 
@@ -129,6 +129,8 @@ class World:
             for number in range(CLIENTS)
         ]
 
+        self.auditor = Auditor(self.processes, self.timeline, self.judges)
+
     def _rng(self, name: str) -> random.Random:
         """A stream of its own for each part, so that a change of one does not shift the others."""
         return random.Random(f"{self._seed}/{name}")
@@ -150,6 +152,7 @@ class World:
         self._until(lambda: first.idle, PROLOGUE_S, "the prologue was not committed")
         for client in others:
             client.begin()
+        self.auditor.look()
         self.nemesis.begin()
         self.timeline.run_until(self.timeline.now + self._settings.seconds)
         self.nemesis.end()
@@ -161,6 +164,7 @@ class World:
         )
         for client in self.clients:
             client.stopped = True
+        self.auditor.stopped = True
         self._until(self._converged, CONVERGE_S, "after everything healed, the nodes did not come to one state")
         self.judges.final([process for process in self.processes if not process.ruined])
 
