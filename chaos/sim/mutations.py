@@ -198,7 +198,6 @@ MUTATIONS: tuple[Mutation, ...] = (
         "endless-lease",
         "a leader that hears nobody goes on reading by its lease",
         _replaced(Core, "holds_lease", lambda self, now: self.raft.is_leader),
-        quick=True,
     ),
     Mutation(
         "time-not-monotonic",

@@ -34,6 +34,7 @@ def run(seeds: range, settings: Settings) -> list[Verdict]:
     return verdicts
 
 
+@pytest.mark.timeout(600)  # half a minute of work, on cores that others may hold
 @pytest.mark.parametrize(
     ("seeds", "settings"),
     [
@@ -93,6 +94,7 @@ def test_the_same_seed_gives_the_same_trace_whatever_the_hash_seed() -> None:
     assert fingerprint(4) != fingerprint(5)
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutation", [m for m in MUTATIONS if m.quick], ids=lambda mutation: mutation.name)
 def test_a_planted_bug_is_found_soon(mutation: Mutation) -> None:
     assert hunt(mutation, range(60)) is not None
