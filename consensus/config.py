@@ -31,6 +31,10 @@ class ReplicaConfig:
     entries_in_flight_max: int = 8
     waiting_max: int = 20_000  # commands admitted and not resolved; beyond it Overloaded
     submit_timeout_ms: int = 2000
+    snapshot_entries: int = 100_000  # a snapshot is taken when the log has grown by so many entries
+    snapshot_bytes: int = 128 * 1024 * 1024  # or by so many bytes
+    log_entries_kept: int = 20_000  # before the older of the two kept snapshots, for members that lag
+    log_entries_max: int = 2_000_000  # kept for members that lack them; beyond it the operator is told
 
     def __post_init__(self) -> None:
         names = [member.name for member in self.members]
@@ -50,7 +54,16 @@ class ReplicaConfig:
             raise ValueError("needed: 0 < entry_bytes_max <= command_bytes_max <= 262144")
         if not 0 < self.entry_commands_max <= 8192:
             raise ValueError(f"entry_commands_max: 1–8192, not {self.entry_commands_max}")
-        for name in ("entries_in_flight_max", "waiting_max", "submit_timeout_ms"):
+        if self.log_entries_kept < 0:
+            raise ValueError("log_entries_kept must not be negative")
+        for name in (
+            "entries_in_flight_max",
+            "waiting_max",
+            "submit_timeout_ms",
+            "snapshot_entries",
+            "snapshot_bytes",
+            "log_entries_max",
+        ):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive")
 

@@ -26,7 +26,9 @@ from consensus.ports import PeerStatus, ReplicaStatus, Role, StateMachine
 from consensus.raft import Raft
 from consensus.reads import ReadDone, Reads
 from consensus.transfer import TransferDone, Transfers
+from consensus.snapshots import Snapshots, header_of
 from consensus.transport import Transport
+from storage.snapshot_store import Header, Snapshot
 from storage.wal import SyncJob
 
 RoleListener = Callable[[Role, str | None, int], None]
@@ -36,6 +38,7 @@ _COMMIT_NOTICE_S = 0.005  # followers hear of a new commit index within this, if
 _EXPIRY_S = 0.05  # how often deadlines of submissions are looked at
 _IDLE_S = 0.05  # the longest time between two steps
 _PING_S = 0.1  # a link that carried nothing for this long carries a ping
+_HELD_S = 0.5  # how often the members are told what all of them have on their disks
 _UNNOTICED = float("inf")
 _REPLAY_ENTRIES = 1000  # a node that has more to apply does not stand for election,
 _REPLAY_PATIENCE_S = 10.0  # for so long after its start; beyond it a late leader is better than none
@@ -54,7 +57,9 @@ class Core:
         rng: random.Random,
         now: Callable[[], float],
         wake: Callable[[], None],
+        sound: Sequence[Snapshot] = (),
     ) -> None:
+        """`sound`: the kept snapshots, the newest first; `machine` was restored from that and `journal` lined up."""
         self._config = config
         self._journal = journal
         self._machine = machine
@@ -72,7 +77,9 @@ class Core:
         self.batch = Batch(config)
         self.reads = Reads()
         self._replayed_to = journal.last_index  # entries up to here are of an earlier run of this node
-        self._applied_time_ns = 0
+        self._applied_time_ns = sound[0].header.time_ns if sound else 0
+        self.snapshots = Snapshots(config, journal, list(sound))
+        self._held_at = started
         self._logged_time_ns = 0
         self._leads_term: int | None = None
         self._role: tuple[Role, str | None, int] = ("follower", None, journal.getCurrentTerm())
@@ -85,7 +92,9 @@ class Core:
         self._may_propose = False  # leads and hears a majority, as of this turn
         self._lapsed_since: float | None = None  # since when no majority answers this leader within the lease
         self.commands_applied = 0
-        self.raft = Raft(config, journal, self.transport, self.elections, self._apply, now, 0)
+        self.raft = Raft(
+            config, journal, self.transport, self.elections, self._apply, now, sound[0].header.index if sound else 0
+        )
 
     # What happens to it.
 
@@ -141,6 +150,26 @@ class Core:
         self.transport.on_durable()
         self._wake()
 
+    def snapshot_due(self) -> bool:
+        return self.snapshots.due(self.raft.raftLastApplied)
+
+    def begin_snapshot(self) -> Header:
+        """What a snapshot that the machine is asked for right now, without a checkpoint in between, is of."""
+        self.snapshots.begun()
+        index = self.raft.raftLastApplied
+        term = self._journal.term_at(index)
+        assert term is not None
+        return header_of(self._config, index, term, self._applied_time_ns, self._machine.digest())
+
+    def snapshot_stored(self, snapshot: Snapshot) -> None:
+        """`snapshot` is durable and was read back."""
+        self.snapshots.stored(snapshot)
+        self.trim()
+
+    def trim(self) -> None:
+        """Drop what nobody needs of the log any more."""
+        self.raft.drop_prefix(self.snapshots.trim_to(self.transport.held))
+
     def stalled(self, stall_s: float) -> None:
         """This process did not run for `stall_s` seconds. Frames that arrived meanwhile are to be received before
         the next step; the silence must not be blamed on the others."""
@@ -191,6 +220,9 @@ class Core:
             self._notice_at = _UNNOTICED
         self._watch_majority(now)
         self.transfers.lead(now, self._journal.last_index, self.batch.in_flight == 0)
+        if now >= self._held_at:
+            self._held_at = now + _HELD_S
+            self.transport.tell_held()
         self._log_entries()
 
     def _watch_majority(self, now: float) -> None:

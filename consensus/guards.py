@@ -112,6 +112,7 @@ class Progress:
     counted: int = 0  # what PySyncObj was told: never more than is durable here (P4)
     echoed: int = 0  # newest request that it answered: proof of contact after that request was sent
     confirmed: float = lease.NEVER  # and when that was sent, at the earliest: what the lease counts from
+    gap_told: bool = False  # it was logged that this one asks for entries that were dropped here
     refusals_after: int = 0  # refusals of requests up to this one are old
 
     def admit_refusal(self, sequence: int, newest: int) -> bool:

@@ -6,7 +6,7 @@ inside a command: it carries bytes, in order, once, and hands back whatever the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -27,6 +27,21 @@ class StateMachine(Protocol):
 
     def digest(self) -> bytes:
         """The chained state hash (32 bytes) after the last applied entry."""
+        ...
+
+    async def snapshot(self, fd: int) -> None:
+        """Write the whole state to `fd`, as it was when this was called: entries are applied while it is written.
+
+        What it needs of the state it takes before its first checkpoint. An exception means that there is no snapshot,
+        and is no reason to stop.
+        """
+        ...
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Take the state that `snapshot` wrote. Called at most once, before the first `apply`, in another thread.
+
+        An exception stops the node: what was read was checked before.
+        """
         ...
 
 

@@ -30,7 +30,7 @@ PRIVATE_ATTRIBUTES = (
     "_SyncObj__newAppendEntriesTime",  # property: the pump says when to send, instead of a timer
     "_SyncObj__raftCommitIndex",  # read where the library applies
     "_SyncObj__raftLastApplied",  # written where the library applies
-    "_SyncObj__raftNextIndex",  # kept from going back when an acknowledgement arrives (P5)
+    "_SyncObj__raftNextIndex",  # kept from going back when an acknowledgement arrives (P5), or before the log begins
     "_SyncObj__lastResponseTime",  # corrected after a stall of this process
 )
 # The first is overridden, the others are called.
@@ -129,6 +129,13 @@ class Raft(SyncObj):  # type: ignore[misc]
             self._checkCommandsToApply()
         self.send_soon()
         return index
+
+    def drop_prefix(self, index: int) -> None:
+        """Drop the log up to `index`. Whoever is to be sent what was dropped is sent what follows instead: the library
+        would reach for its own dumps (P2); a member that lacks more refuses, and is told about (`Transport`)."""
+        self._journal.drop_prefix(index)
+        for node, next_index in self._SyncObj__raftNextIndex.items():
+            self._SyncObj__raftNextIndex[node] = max(next_index, self._journal.first_index)
 
     def send_soon(self) -> None:
         """Let the next tick send append_entries: new entries, a new commit index, or a heartbeat."""

@@ -6,10 +6,11 @@ import logging
 import random
 import socket
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import trio
 
-from consensus import links, raft
+from consensus import links, raft, snapshots
 from consensus.batch import Done, Outcome
 from consensus.config import ReplicaConfig
 from consensus.core import Core, RoleListener
@@ -19,6 +20,7 @@ from consensus.journal import Journal
 from consensus.links import Links
 from consensus.ports import PeerStatus, ReadBasis, Receipt, ReplicaStatus, StateMachine
 from storage.errors import StorageError
+from storage.snapshot_store import Snapshot, SnapshotStore
 from storage.wal import SyncJob
 
 __all__ = ["Replica", "ReplicaConfig"]
@@ -27,6 +29,16 @@ log = logging.getLogger(__name__)
 
 STALL_S = 0.06  # a turn that began later than this after its time: frames that came meanwhile are read first
 _LAG_WINDOW_S = 10.0
+_SNAPSHOT_POLL_S = 0.1
+_SNAPSHOT_RETRY_S = 30.0
+
+
+class _Opened(NamedTuple):
+    """What a node finds on its disk."""
+
+    journal: Journal
+    store: SnapshotStore
+    sound: list[Snapshot]  # the newest first
 
 
 class Replica:
@@ -39,7 +51,10 @@ class Replica:
     def __init__(
         self, config: ReplicaConfig, machine: StateMachine, *, clock_ns: Callable[[], int], rng: random.Random
     ) -> None:
-        """`machine` is in its initial state; `run` replays the log into it. `clock_ns` is the wall clock."""
+        """`machine` is in its initial state; `run` restores the newest snapshot and replays the log into it.
+
+        `clock_ns` is the wall clock.
+        """
         self._config = config
         self._machine = machine
         self._clock_ns = clock_ns
@@ -63,10 +78,8 @@ class Replica:
         try:
             try:
                 with trio.CancelScope(shield=True):  # a journal that was opened must not be lost to a cancellation
-                    journal = await trio.to_thread.run_sync(
-                        Journal, self._config.data_dir / "raft", f"{self._config.cluster}/{self._config.node}"
-                    )
-                await self._run_with(journal, listener, task_status)
+                    opened = await trio.to_thread.run_sync(self._open)
+                await self._run_with(opened, listener, task_status)
             except StorageError as error:
                 raise Fatal(str(error)) from error
             except BaseExceptionGroup as group:
@@ -77,7 +90,41 @@ class Replica:
         finally:
             listener.close()
 
-    async def _run_with(self, journal: Journal, listener: socket.socket, task_status: trio.TaskStatus[None]) -> None:
+    def _open(self) -> _Opened:
+        """The log, and the state machine as of the newest sound snapshot. Blocks; raises Fatal, StorageError."""
+        config = self._config
+        journal = Journal(config.data_dir / "raft", f"{config.cluster}/{config.node}")
+        try:
+            store = SnapshotStore(config.data_dir / "snapshots")
+            sound = store.sound()
+            newest = sound[0] if sound else None
+            snapshots.line_up(journal, newest, config.cluster)
+            if newest is not None:
+                self._restore(newest)
+        except BaseException:
+            journal.abandon()
+            raise
+        return _Opened(journal, store, sound)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        try:
+            self._machine.restore(snapshot.body())
+        except StorageError:
+            raise
+        except Exception as error:  # P12: its bytes are those that were written, so another one would not do better
+            raise Fatal(
+                f"{snapshot.path}: the state machine does not take its own snapshot ({error}). Start the version of "
+                "this program that wrote it, or report this"
+            ) from error
+        if self._machine.digest().hex() != snapshot.header.digest:
+            raise Fatal(
+                f"{snapshot.path}: what was restored has another state hash than what was written; this is a bug, "
+                "report it"
+            )
+        log.info("restored the state of entry %d from a snapshot", snapshot.header.index)
+
+    async def _run_with(self, opened: _Opened, listener: socket.socket, task_status: trio.TaskStatus[None]) -> None:
+        journal = opened.journal
         try:
             core = Core(
                 self._config,
@@ -87,6 +134,7 @@ class Replica:
                 rng=self._rng,
                 now=trio.current_time,
                 wake=self._wake_up,
+                sound=opened.sound,
             )
         except BaseException:
             journal.abandon()
@@ -101,6 +149,7 @@ class Replica:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._links.run, listener)
                 nursery.start_soon(self._pump, core)
+                nursery.start_soon(self._take_snapshots, core, opened.store)
                 task_status.started()
         except BaseException as error:
             failed = not all(isinstance(leaf, trio.Cancelled) for leaf in _leaves(error))
@@ -279,6 +328,28 @@ class Replica:
                 # The readers became runnable together with this task: let them hand over what had arrived.
                 await trio.lowlevel.checkpoint()
                 await trio.lowlevel.checkpoint()
+
+    async def _take_snapshots(self, core: Core, store: SnapshotStore) -> None:
+        """Write a snapshot whenever the log has grown enough, one at a time, and let the log be trimmed."""
+        pause_s = _SNAPSHOT_POLL_S
+        while True:
+            await trio.sleep(pause_s)
+            pause_s = _SNAPSHOT_POLL_S
+            core.trim()
+            if not core.snapshot_due():
+                continue
+            draft = store.begin(core.begin_snapshot())
+            try:
+                await self._machine.snapshot(draft.fd)  # right after: the header is of the state that is written
+                snapshot = await trio.to_thread.run_sync(store.complete, draft)
+            except Exception:
+                log.exception("no snapshot was written; the log is kept, and it is tried again")
+                pause_s = _SNAPSHOT_RETRY_S
+            else:
+                log.info("wrote a snapshot of entry %d", snapshot.header.index)
+                core.snapshot_stored(snapshot)
+            finally:
+                draft.abort()
 
     def _synced(self, job: SyncJob) -> None:
         core = self._core

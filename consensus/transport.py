@@ -6,6 +6,7 @@ a message at all (`guards`). It holds no socket: `links` moves the bytes, a simu
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,6 +27,9 @@ from consensus.wire import Frame, Message
 
 if TYPE_CHECKING:
     from consensus.raft import Raft
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,6 +77,7 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         super().__init__(None, None, None)
         self.peers = {member.name: Peer(member, Node(member.name)) for member in others}
         self.following: Following | None = None
+        self.held = 0  # every member is known to have the log up to here on its disk, for good
         self.sequence = 0  # counts the append_entries that left here, over all peers
         self._journal = journal
         self._elections = elections
@@ -93,6 +98,7 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             "higher_term": self._on_higher_term,
             "ping": self._on_ping,
             "timeout_now": self._on_timeout_now,
+            "held": self._on_held,
         }
 
     def attach(self, raft: Raft) -> None:
@@ -147,6 +153,13 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
         for peer in self.peers.values():
             if peer.outgoing and now - peer.sent >= after_s:
                 self._post(peer, self._encode({"type": "ping"}), replaces="ping")
+
+    def tell_held(self) -> None:
+        """Leader: find out what every member has on its disk, and tell them; nobody may drop more of the log."""
+        acked = min((peer.progress.acked for peer in self.peers.values()), default=self._journal.durable_index)
+        self.held = max(self.held, min(acked, self._journal.durable_index))
+        for peer in self.peers.values():
+            self._post(peer, self._encode({"type": "held", "index": self.held}), replaces="held")
 
     def _post(self, peer: Peer, frame: bytes, replaces: str | None = None) -> None:
         if peer.outgoing:
@@ -250,7 +263,10 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             raise wire.MalformedFrame(f"entry {message['next_node_idx']} was asked for; the log is shorter")
         elif progress.admit_refusal(frame.sequence, self.sequence):
             progress.answered(frame.sequence, self._sent_times.at(frame.sequence))
-            self._inject(peer, message)
+            first = self._journal.first_index
+            if message["next_node_idx"] < first:
+                self._tell_of_gap(peer, message["next_node_idx"])
+            self._inject(peer, message | {"next_node_idx": max(first, message["next_node_idx"])})
             raft.send_soon()
 
     def _count(self, peer: Peer) -> None:
@@ -315,6 +331,21 @@ class Transport(PySyncObjTransport):  # type: ignore[misc]
             # down, through its own code.
             empty = {"last_log_index": 0, "last_log_term": 0}
             self._inject(peer, {"type": "request_vote", "term": frame.message["term"], **empty})
+
+    def _tell_of_gap(self, peer: Peer, asked: int) -> None:
+        if not peer.progress.gap_told:
+            peer.progress.gap_told = True
+            log.error(
+                "%s asks for entry %d, and the log begins with %d here. If it does not catch up now, it has lost its "
+                "disk: bring it back as a new member",
+                peer.member.name,
+                asked,
+                self._journal.first_index,
+            )
+
+    def _on_held(self, peer: Peer, frame: Frame) -> None:
+        # What is on the disks of all members once stays there: true whoever leads now.
+        self.held = max(self.held, frame.message["index"])
 
     def _on_ping(self, peer: Peer, frame: Frame) -> None:
         if frame.term < self._raft.term:

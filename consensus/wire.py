@@ -38,6 +38,7 @@ _KINDS = {
     "ping": 8,
     "timeout_now": 20,
     "request_vote_agreed": 21,  # a request_vote of the member that its leader asked to take over
+    "held": 9,
 }
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
@@ -81,6 +82,8 @@ def encode(message: Message, term: int, sequence: int) -> bytes:
         body = _CANDIDACY.pack(message["term"], message["last_log_index"], message["last_log_term"])
     elif kind in ("response_vote", "prevote_ok", "higher_term", "timeout_now"):
         body = _TERM.pack(message["term"])
+    elif kind == "held":
+        body = _TERM.pack(message["index"])
     elif kind == "ping":
         body = b""
     else:
@@ -121,6 +124,9 @@ def _decode(data: bytes) -> Frame:
         (answered,) = _TERM.unpack(body)
         _bounded(answered)
         message["term"] = answered
+    elif name == "held":
+        (message["index"],) = _TERM.unpack(body)
+        _bounded(message["index"])
     elif name == "ping":
         if body:
             raise MalformedFrame(f"a ping with {len(body)} bytes")

@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import random
 import signal
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -27,21 +27,25 @@ from api.ws.hub import Hub
 from consensus.errors import ConsensusError, Fatal
 from consensus.ports import Role
 from consensus.replica import Replica, ReplicaConfig
-from node import entropy, genesis
+from node import entropy, genesis, view_snapshot
 from node.clock import Clock, SystemClock
 from node.collector import Collector
 from node.config import ClusterConfig
+from node.exchange import snapshot
 from node.exchange.events import Event
 from node.exchange.machine import Machine
 from node.logs import RoleLog, fields
 from node.market.tape import Tape
 from node.meter import OrderMeter
 from node.secrets import Administrator, load_administrator, load_signing_keys
+from node.snapshotting import Snapshotter
 from node.timekeeper import Timekeeper
 
 log = logging.getLogger(__name__)
 
 HAND_OVER_S: Final = 1.0  # for another node to take over when this one is told to stop
+SNAPSHOT_STALL_S: Final = 30.0
+SNAPSHOT_TOTAL_S: Final = 600.0
 EXIT_FATAL: Final = 70  # EX_SOFTWARE: going on could lose or fork acknowledged data; the log says what to do
 
 
@@ -54,6 +58,7 @@ class ExchangeStateMachine:
         self._hub = hub
         self._meter = meter
         self._collector = collector
+        self._snapshotter = Snapshotter(stall_s=SNAPSHOT_STALL_S, total_s=SNAPSHOT_TOTAL_S)
 
     def apply(self, index: int, term: int, time_ns: int, commands: Sequence[bytes]) -> list[list[Event]]:
         results = self._machine.apply(index, time_ns, commands)
@@ -65,6 +70,14 @@ class ExchangeStateMachine:
 
     def digest(self) -> bytes:
         return self._machine.digest()
+
+    async def snapshot(self, fd: int) -> None:
+        """By a forked child (`node.snapshotting`), which the state of this moment belongs to."""
+        await self._snapshotter.write(self._machine, fd, partial(view_snapshot.write, self._hub, self._tape))
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Into the machine and the views that everybody holds: they are as fresh as they were built."""
+        snapshot.restore(self._machine, view_snapshot.restore(self._hub, self._tape, chunks))
 
 
 class Node:
@@ -96,6 +109,10 @@ class Node:
                 entries_in_flight_max=raft.entries_in_flight_max,
                 waiting_max=raft.waiting_commands_max,
                 submit_timeout_ms=raft.submit_timeout_ms,
+                snapshot_entries=raft.snapshot_entries,
+                snapshot_bytes=raft.snapshot_bytes,
+                log_entries_kept=raft.log_entries_kept,
+                log_entries_max=raft.log_entries_max,
             ),
             ExchangeStateMachine(self.machine, tape, hub, meter, self._collector),
             clock_ns=clock.wall_ns,

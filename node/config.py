@@ -121,6 +121,10 @@ class RaftConfig(Section, frozen=True):
     entry_bytes_max: Annotated[int, msgspec.Meta(ge=1_024, le=65_536)] = 65_536
     entries_in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=64)] = 8
     waiting_commands_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
+    snapshot_entries: Annotated[int, msgspec.Meta(ge=10, le=100_000_000)] = 100_000  # the log grows by so many,
+    snapshot_bytes: Annotated[int, msgspec.Meta(ge=65_536, le=2**40)] = 134_217_728  # or so much, between snapshots
+    log_entries_kept: Annotated[int, msgspec.Meta(ge=0, le=100_000_000)] = 20_000  # before the older snapshot
+    log_entries_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] = 2_000_000  # for a member that lacks them
 
 
 class ApiConfig(Section, frozen=True):

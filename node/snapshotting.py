@@ -26,7 +26,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -61,8 +61,10 @@ class Snapshotter:
         self._total_s = total_s
         self.pid: int | None = None  # of the child that is writing
 
-    async def write(self, machine: Machine, fd: int) -> Summary:
+    async def write(self, machine: Machine, fd: int, before: Callable[[], Iterable[bytes]] = tuple) -> Summary:
         """Write the state that the machine has now to a blocking descriptor; the machine may go on applying meanwhile.
+
+        `before` is called in the child: what stands in front of the machine's stream, of the same instant.
 
         The caller syncs and closes the file. When this returns, the stream is whole, and its index and digest are the
         machine's at the time of the call.
@@ -76,7 +78,7 @@ class Snapshotter:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with trio.socket.from_stdlib_socket(ours) as reports:
             try:
-                pid = self.pid = self._fork(machine, fd, theirs)
+                pid = self.pid = self._fork(machine, fd, theirs, before)
             finally:
                 theirs.close()
             message: Summary | str | None = None
@@ -94,13 +96,13 @@ class Snapshotter:
             raise SnapshotFailed(f"it is of index {message.index}, digest {message.digest.hex()}; asked was {index}")
         return message
 
-    def _fork(self, machine: Machine, fd: int, report: socket.socket) -> int:
+    def _fork(self, machine: Machine, fd: int, report: socket.socket, before: Callable[[], Iterable[bytes]]) -> int:
         """The pid of the child. Signals wait until the child has parted with the parent's handlers."""
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
             if pid == 0:
-                _child(machine, fd, report.fileno(), mask, self._total_s)
+                _child(machine, before, fd, report.fileno(), mask, self._total_s)
             return pid
         except OSError as error:
             raise SnapshotFailed(f"no process can be made: {error}") from error
@@ -137,12 +139,21 @@ def _how_it_ended(status: int) -> str:
     return f"ended with status {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
 
 
-def _child(machine: Machine, fd: int, report: int, mask: Iterable[int], total_s: float) -> NoReturn:
+def _child(
+    machine: Machine,
+    before: Callable[[], Iterable[bytes]],
+    fd: int,
+    report: int,
+    mask: Iterable[int],
+    total_s: float,
+) -> NoReturn:
     """All that the child does."""
     status = 1
     try:
         gc.disable()
         _part(fd, report, mask, total_s)
+        for _ in _written(before(), fd, report):
+            pass
         summary = snapshot.verify(_written(machine.snapshot(), fd, report))
         os.write(report, _encode(summary))
         status = 0

@@ -9,6 +9,7 @@ the message before it on the same subscription.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from api.render import money, price, public_trade
@@ -101,6 +102,14 @@ class Market:
     def version(self, instrument_id: str) -> int:
         """How many applied entries have touched the book of an instrument."""
         return self._versions.get(instrument_id, 0)
+
+    def versions(self) -> dict[str, int]:
+        """How many entries have touched each book."""
+        return dict(self._versions)
+
+    def restore(self, versions: Mapping[str, int]) -> None:
+        """Go on counting there."""
+        self._versions = dict(versions)
 
     def observe(self, index: int, time_ns: int, events: list[Event]) -> None:
         """The events of one applied entry, right after it was applied."""

@@ -7,7 +7,7 @@ listens: the numbers of the streams are functions of the log. It costs O(events)
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from api.ws.channels import Market
@@ -68,6 +68,16 @@ class Hub:
         except Exception:  # this runs inside `apply`, where an error would stop every node of the cluster
             log.exception("entry %d was not published in full; its streams have a hole", index)
             self._abandon_sockets()
+
+    def digests(self) -> dict[int, bytes]:
+        """The state hashes that are kept, by log index, the oldest first."""
+        return dict(self._digests)
+
+    def restore(self, event_seqs: Mapping[str, int], versions: Mapping[str, int], digests: Mapping[int, bytes]) -> None:
+        """Go on where another hub was, before anybody listens and anything is observed."""
+        self.private.restore(event_seqs)
+        self.market.restore(versions)
+        self._digests = dict(digests)
 
     def digest_at(self, index: int) -> bytes | None:
         """The state hash after an entry, if it is recent enough."""

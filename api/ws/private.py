@@ -12,6 +12,7 @@ values and become JSON only when somebody reads them.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -110,6 +111,15 @@ class PrivateStreams:
         if stream is None:
             stream = self._streams[user_id] = UserStream()
         return stream
+
+    def numbers(self) -> dict[str, int]:
+        """The number of the newest event of every user."""
+        return {user_id: stream.seq for user_id, stream in self._streams.items() if stream.seq}
+
+    def restore(self, numbers: Mapping[str, int]) -> None:
+        """Go on counting there. The events themselves are gone: who comes back for them is told to start afresh."""
+        for user_id, seq in numbers.items():
+            self.of(user_id).seq = seq
 
     def observe(self, index: int, time_ns: int, events: list[Event]) -> None:
         """The events of one applied entry, right after it was applied."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, Protocol
 
 from consensus.ports import StateMachine
-from node.exchange import invariants
+from node.exchange import invariants, snapshot
 from node.exchange.events import CommandRejected, RequestRepeated
 from node.exchange.machine import Machine
 
@@ -48,6 +50,22 @@ class Chain:
     def digest(self) -> bytes:
         return self._digest
 
+    async def snapshot(self, fd: int) -> None:
+        """Everything at once, without a checkpoint."""
+        state = {
+            "commands": [command.hex() for command in self.commands],
+            "indexes": self.indexes,
+            "times": self.times,
+            "digest": self._digest.hex(),
+        }
+        _write(fd, json.dumps(state).encode())
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        state = json.loads(b"".join(chunks))
+        self.commands = [bytes.fromhex(command) for command in state["commands"]]
+        self.indexes, self.times = state["indexes"], state["times"]
+        self._digest = bytes.fromhex(state["digest"])
+
     def effect(self, result: Any) -> Effect:
         return "done"
 
@@ -67,8 +85,22 @@ class Exchange:
     def digest(self) -> bytes:
         return self.machine.digest()
 
+    async def snapshot(self, fd: int) -> None:
+        """Everything at once, without a checkpoint."""
+        for chunk in self.machine.snapshot():
+            _write(fd, chunk)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        snapshot.restore(self.machine, chunks)
+
     def effect(self, result: Any) -> Effect:
         answer = result[0]
         if isinstance(answer, RequestRepeated):
             return "repeated"
         return "refused" if isinstance(answer, CommandRejected) else "done"
+
+
+def _write(fd: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(fd, rest) :]

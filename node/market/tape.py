@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
     trade: TradeExecuted
     time_ns: int
     log_index: int
+    number: int = 0  # counts the trades of the whole log, over all exchanges
 
 
 class Tape:
@@ -30,12 +31,29 @@ class Tape:
         self._public: dict[str, deque[Fill]] = {}
         self._accounts: dict[str, deque[Fill]] = {}
         self._by_exchange: dict[str, deque[Fill]] = {}
+        self._count = 0
 
     def observe(self, index: int, time_ns: int, results: Sequence[Sequence[Event]]) -> None:
         for events in results:
             for event in events:
                 if type(event) is TradeExecuted:
-                    self._record(Fill(event, time_ns, index))
+                    self._count += 1
+                    self._record(Fill(event, time_ns, index, self._count))
+
+    def held(self) -> list[Fill]:
+        """Every trade that is kept for anything, in the order of the log: what `restore` needs."""
+        kept: dict[int, Fill] = {}
+        for queues in (self._by_exchange, self._public, self._accounts):
+            for fills in queues.values():
+                for fill in fills:
+                    kept[fill.number] = fill
+        return [kept[number] for number in sorted(kept)]
+
+    def restore(self, fills: Iterable[Fill]) -> None:
+        """Make an empty tape the one whose `held` this is: each queue keeps its newest, as it did there."""
+        for fill in fills:
+            self._record(fill)
+            self._count = fill.number
 
     def _record(self, fill: Fill) -> None:
         trade = fill.trade

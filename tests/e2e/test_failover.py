@@ -123,3 +123,47 @@ async def test_the_whole_cluster_restarts_from_its_disks(tmp_path: Path) -> None
                         break
                     await trio.sleep(0.05)
             assert len({view.state_hash for view in views}) == 1
+
+
+async def test_the_cluster_restarts_from_its_snapshots_and_a_node_that_was_away_catches_up(tmp_path: Path) -> None:
+    raft = {"snapshot_entries": 20, "log_entries_kept": 5}
+    async with LocalCluster.temporary(tmp_path, raft=raft) as cluster:
+        overview = await cluster.wait_until_ready()
+        assert overview.leader is not None
+        away = next(node.name for node in cluster.config.nodes if node.name != overview.leader.node)
+        urls = [node.api_url for node in cluster.config.nodes]
+
+        async def orders(client: TrioClient, account_id: str, count: int) -> set[int]:
+            return {
+                (await client.submit(NewOrder(account_id, "cu2701", "BUY", "OPEN", 1, Decimal(69_000)))).order_id
+                for _ in range(count)
+            }
+
+        async with trader(urls, "snapshots") as (client, account_id, _):
+            given = await orders(client, account_id, 60)
+            cluster.kill(away)
+            given |= await orders(client, account_id, 60)
+            cluster.start(away)
+            await cluster.wait_until_ready()
+            with trio.fail_after(20):
+                for node in cluster.config.nodes:
+                    kept = cluster.config.node_dir(node.name) / "snapshots"
+                    while len(list(kept.glob("*.snapshot"))) < 2:
+                        given |= await orders(client, account_id, 10)
+                        await trio.sleep(0.05)
+            for node in cluster.config.nodes:
+                cluster.kill(node.name)
+            cluster.start()
+            await cluster.wait_until_ready()
+            await client.login("snapshots", "a good password")
+            given |= await orders(client, account_id, 5)
+            held = {order.order_id for order in (await client.orders(account_id)).items}
+            assert held and held <= given and len(given) > 120
+        async with Observer(cluster.config) as observer:
+            with trio.fail_after(10):
+                while True:
+                    views = (await observer.look()).views
+                    if len(views) == 3 and len({view.applied_index for view in views}) == 1:
+                        break
+                    await trio.sleep(0.05)
+            assert len({view.state_hash for view in views}) == 1
