@@ -25,8 +25,8 @@ from consensus.journal import Journal
 from consensus.ports import PeerStatus, ReplicaStatus, Role, StateMachine
 from consensus.raft import Raft
 from consensus.reads import ReadDone, Reads
-from consensus.transfer import TransferDone, Transfers
 from consensus.snapshots import Snapshots, header_of
+from consensus.transfer import TransferDone, Transfers
 from consensus.transport import Transport
 from storage.snapshot_store import Header, Snapshot
 from storage.wal import SyncJob

@@ -47,6 +47,8 @@ def line_up(journal: Journal, snapshot: Snapshot | None, cluster: str) -> None:
         # The log ends before it, or has something else there that never was committed.
         log.warning("the log begins anew behind the snapshot of entry %d", header.index)
         journal.reset_to(Base(header.index, header.term, header.time_ns))
+    # It was applied, so it is committed, whatever the last note of the commit index says; nothing may cut it.
+    journal.setRaftCommitIndex(header.index)
 
 
 class Snapshots:

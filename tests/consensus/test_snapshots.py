@@ -41,6 +41,14 @@ def test_a_snapshot_inside_the_log_leaves_the_log_alone(tmp_path: Path) -> None:
     assert (log.base.index, log.last_index) == (0, 30)
 
 
+def test_what_a_snapshot_contains_is_committed_though_the_log_does_not_say_so(tmp_path: Path) -> None:
+    log = filled(tmp_path, 30, 3)
+    line_up(log, snapshot(20), "test")
+    assert log.getRaftCommitIndex() == 20
+    with pytest.raises(Fatal, match="entry 20 was to be cut"):
+        log.deleteEntriesFrom(19)
+
+
 def test_a_log_that_ends_before_the_snapshot_begins_anew_behind_it(tmp_path: Path) -> None:
     log = filled(tmp_path, 30, 20)
     line_up(log, snapshot(50, 4), "test")
