@@ -198,16 +198,19 @@ def test_segments_without_a_kept_entry_are_deleted_and_every_suffix_is_a_whole_l
 
 
 def test_a_segment_begun_behind_an_entry_that_was_cut_is_not_what_a_log_begins_with(tmp_path: Path) -> None:
-    log = filled(tmp_path, 300, term=1)
-    log.setRaftCommitIndex(10)
-    log.deleteEntriesFrom(20)  # offsets: from entry 21 on
-    for index in range(21, 400):
-        log.add(entry.encode(index, [b"new %d" % index]), index, 2)
-    log.setRaftCommitIndex(399)
-    log.drop_prefix(150)
+    log = opened(tmp_path)
+    log.add(entry.NO_OP, 1, 0)
+    while len(log._starts) < 3:
+        log.add(entry.encode(log.last_index + 1, [b"old"]), log.last_index + 1, 1)
+    behind = log.last_index - 1  # the entry that the newest segment begins behind
+    log.deleteEntriesFrom(behind - 3)  # an offset: that entry goes, and two before it
+    for index in range(behind - 2, behind + 5):
+        log.add(entry.encode(1_000 + index, [b"new"]), index, 2)
+    log.setRaftCommitIndex(behind + 4)
+    log.drop_prefix(behind + 2)
     log.close()
     again = opened(tmp_path)
-    assert (again.base.index, again.base.term, again.last_index) == (150, 2, 399)
+    assert (again.base.index, again.base.term, again.last_index) == (behind + 2, 2, behind + 4)
     assert again[:] == log[:]
 
 
