@@ -162,11 +162,11 @@ _BY_STATUS: Final[dict[int, type[ClientError]]] = {
 }  # fmt: skip
 # A WebSocket reply has no HTTP status, so its code alone decides. REST follows its status, which says the same.
 _BY_CODE: Final[dict[int, type[ClientError]]] = {
-    1006: NotFound, 1007: NotFound, 2007: NotFound, USERNAME_TAKEN: Conflict, 2013: Conflict,
-    2015: Conflict, 2016: Conflict, 2017: NotFound, 3001: NotFound, 3004: Conflict,
-    3006: NotFound, 4002: Conflict, 4008: Conflict, 4009: NotFound, 4011: Conflict, 6004: Conflict,
-    6005: Unavailable, NOT_LEADER: Unavailable, NO_QUORUM: Unavailable, OUTCOME_UNKNOWN: OutcomeUnknown,
-    OVERLOADED: Unavailable, 7005: BadRequest, 9001: Unauthenticated, 9002: Unauthenticated, 9003: BadRequest,
+    1006: NotFound, 1007: NotFound, 2007: NotFound, USERNAME_TAKEN: Conflict, 2013: Conflict, 2015: Conflict,
+    2016: Conflict, 2017: NotFound, 3001: NotFound, 3004: Conflict, 3006: NotFound, 4002: Conflict, 4008: Conflict,
+    4009: NotFound, 4011: Conflict, 6004: Conflict, 6005: Unavailable, NOT_LEADER: Unavailable,
+    NO_QUORUM: Unavailable, OUTCOME_UNKNOWN: OutcomeUnknown, OVERLOADED: Unavailable, 7005: BadRequest,
+    7006: Conflict, 7007: Unavailable, 9001: Unauthenticated, 9002: Unauthenticated, 9003: BadRequest,
     9004: RateLimited, 9005: Unavailable, 9006: Forbidden, 9007: NotFound, 9008: BadRequest, 9009: BadRequest,
     9010: Forbidden, 9011: Unavailable, 9012: Unauthenticated, 9013: NotFound,
 }  # fmt: skip
