@@ -19,7 +19,14 @@ from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.orders import Order
 from node.exchange.positions import Position
-from node.exchange.queries import AccountFigures, EquityCurve, SideFigures, account_figures, position_figures
+from node.exchange.queries import (
+    AccountFigures,
+    EquityCurve,
+    MarginFigures,
+    SideFigures,
+    account_figures,
+    position_figures,
+)
 from node.exchange.triggers import Conditional
 from node.exchange.types import (
     MONEY_SCALE,
@@ -406,7 +413,7 @@ def instrument_body(instrument: Instrument) -> dict[str, Any]:
 
 
 def day_body(instrument: Instrument) -> dict[str, Any]:
-    """The statistics of the trading day; prices of a day without a trade are null."""
+    """The statistics of the trading day; prices of a day without a trade are null, `settlement` until it is set."""
     traded = instrument.day_volume > 0
     return {
         "last_price": price(instrument, instrument.last_ticks),
@@ -415,8 +422,11 @@ def day_body(instrument: Instrument) -> dict[str, Any]:
         "high": price(instrument, instrument.day_high_ticks) if traded else None,
         "low": price(instrument, instrument.day_low_ticks) if traded else None,
         "volume": instrument.day_volume,
-        "turnover": money(instrument.day_turnover_ticks * instrument.tick_value),
+        "average_price": average(instrument, instrument.day_turnover_ticks, instrument.day_volume),
+        "turnover": money(instrument.day_turnover_units),
         "open_interest": instrument.open_interest,
+        "pre_open_interest": instrument.pre_open_interest,
+        "settlement": price(instrument, instrument.settlement_ticks) if instrument.settlement_ticks else None,
     }
 
 
@@ -484,6 +494,17 @@ def statement_body(statement: AccountSettled) -> dict[str, Any]:
     ):  # fmt: skip
         body[key] = money(getattr(statement, key))
     return body | {"risk_ratio": risk_ratio(statement.margin, statement.balance)}
+
+
+def margin_body(margin: MarginFigures) -> dict[str, Any]:
+    """What the position in one instrument asks for; `product_margin` is what counts of its product as a whole."""
+    return {
+        "instrument_id": margin.instrument_id,
+        "product": margin.product,
+        "margin_long": money(margin.long_units),
+        "margin_short": money(margin.short_units),
+        "product_margin": money(margin.product_units),
+    }
 
 
 def flow_body(flow: Flow) -> dict[str, Any]:

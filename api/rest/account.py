@@ -71,6 +71,13 @@ async def statement(call: Call) -> Result:
     raise NotServed(RECORD_NOT_FOUND, f"trading_day {asked!r}: {found.account_id} has no statement of that day")
 
 
+async def margin(call: Call) -> Result:
+    """The margin of an account by instrument and by product; its sum over the products is the account's."""
+    found = _viewed(call)
+    rows = [render.margin_body(row) for row in queries.margin_figures(found)]
+    return Result({"account_id": found.account_id, "margin": render.money(found.margin), "positions": rows})
+
+
 async def transactions(call: Call) -> Result:
     """All money in and out, the newest first."""
     return _flows(call, flows(_viewed(call)))
@@ -95,6 +102,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     read("/api/account/<account_id>/qifi", VIEW, qifi_document),
     read("/api/account/<account_id>/equity-curve", VIEW, equity_curve),
     read("/api/account/<account_id>/statement/<trading_day>", VIEW, statement),
+    read("/api/account/<account_id>/margin", VIEW, margin),
     read("/api/account/<account_id>/transactions", VIEW, transactions, query=schemas.PageQuery),
     read("/api/account/<account_id>/transfers", VIEW, transfers, query=schemas.PageQuery),
     read("/api/user/<user_id>/accounts", VIEW, accounts),

@@ -149,7 +149,7 @@ class Market:
                 "instrument_id": instrument.instrument_id,
                 "last_price": price(instrument, instrument.last_ticks),
                 "volume": instrument.day_volume,
-                "turnover": money(instrument.day_turnover_ticks * instrument.tick_value),
+                "turnover": money(instrument.day_turnover_units),
                 "open_interest": instrument.open_interest,
                 "log_index": index,
                 "time_ns": time_ns,

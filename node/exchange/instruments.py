@@ -172,6 +172,11 @@ class Instrument:
         self.close_today_fee = Charge(terms.close_today_rate, terms.close_today_amount, value)
         self.lower_limit_ticks, self.upper_limit_ticks = price_limits(terms, self.pre_settlement_ticks)
 
+    @property
+    def day_turnover_units(self) -> int:
+        """The turnover of the day in money units."""
+        return self.day_turnover_ticks * self.tick_value
+
     def record_trade(self, price_ticks: int, volume: int) -> None:
         """Move the last price and the statistics of the day by one trade."""
         self.last_ticks = price_ticks

@@ -6,10 +6,8 @@ from typing import NamedTuple
 
 from node.exchange.codec import decode_events
 from node.exchange.events import AccountSettled
-from node.exchange.instruments import Instrument
 from node.exchange.ledger import Account
 from node.exchange.positions import Position, PositionSide
-from node.exchange.types import half_even
 
 
 class AccountFigures(NamedTuple):
@@ -112,45 +110,6 @@ def _side_figures(side: PositionSide, last: int, value: int) -> SideFigures:
         side.direction * (last * volume - open_cost) * value,
         side.direction * (last * volume - cost) * value,
         side.margin,
-    )
-
-
-class DayFigures(NamedTuple):
-    """An instrument's open trading day. Prices in ticks, 0 where there is none; the average in money units."""
-
-    open_ticks: int
-    high_ticks: int
-    low_ticks: int
-    last_ticks: int
-    average_units: int  # volume-weighted price of the day, half to even
-    volume: int
-    turnover_units: int
-    open_interest: int
-    pre_open_interest: int
-    pre_settlement_ticks: int
-    pre_close_ticks: int  # the last trade of the newest settled day that had one
-    settlement_ticks: int  # if somebody has set it for this day
-    upper_limit_ticks: int
-    lower_limit_ticks: int
-
-
-def day_figures(instrument: Instrument) -> DayFigures:
-    volume, turnover = instrument.day_volume, instrument.day_turnover_ticks
-    return DayFigures(
-        instrument.day_open_ticks,
-        instrument.day_high_ticks,
-        instrument.day_low_ticks,
-        instrument.last_ticks,
-        half_even(turnover * instrument.terms.tick_units, volume) if volume else 0,
-        volume,
-        turnover * instrument.tick_value,
-        instrument.open_interest,
-        instrument.pre_open_interest,
-        instrument.pre_settlement_ticks,
-        instrument.pre_close_ticks,
-        instrument.settlement_ticks,
-        instrument.upper_limit_ticks,
-        instrument.lower_limit_ticks,
     )
 
 

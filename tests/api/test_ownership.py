@@ -39,6 +39,7 @@ NAMING: list[tuple[str, str, dict[str, Any] | None]] = [
     ("GET", "/api/account/{account}/qifi", None),
     ("GET", "/api/account/{account}/equity-curve", None),
     ("GET", "/api/account/{account}/statement/2026-11-23", None),
+    ("GET", "/api/account/{account}/margin", None),
     ("GET", "/api/account/{account}/transactions", None),
     ("GET", "/api/account/{account}/transfers", None),
     ("GET", "/api/position/{user}", None),

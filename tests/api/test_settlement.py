@@ -79,10 +79,15 @@ async def test_a_day_is_settled_and_every_account_has_its_statement(node: Node, 
     async with client(node, alice) as http, client(node, bob) as other, client(node, clerk) as office:
         assert (await other.post(SUBMIT, json=order(his, direction="SELL", volume=2))).status_code == 200
         assert (await http.post(SUBMIT, json=order(hers, volume=2))).json()["data"]["status"] == "Filled"
+        margin = await data_of(http, f"/api/account/{hers}/margin")
+        assert (margin["margin"], margin["positions"][0]["product_margin"]) == (70_000, 70_000)
+        shown = await data_of(http, f"/api/market/instrument/{COPPER}")
+        assert (shown["average_price"], shown["turnover"], shown["settlement"]) == (70_000, 700_000, None)
         session = await data_of(office, "/admin/session")
         today = session["trading_day"]
         prices = {"prices": [{"instrument_id": COPPER, "settlement_price": 70_200}], "trading_day": today}
         assert (await office.post("/admin/settlement/batch-set-prices", json=prices)).json()["data"]["count"] == 1
+        assert (await data_of(http, f"/api/market/instrument/{COPPER}"))["settlement"] == 70_200
         settled = (await office.post("/admin/settlement/execute", json={"trading_day": today})).json()["data"]
         assert (settled["status"], settled["total_accounts"]) == ("settled", len(node.machine.accounts))
         again = (await office.post("/admin/settlement/execute", json={"trading_day": today})).json()["data"]

@@ -23,7 +23,7 @@ from node.exchange.events import (
     TradeExecuted,
 )
 from node.exchange.machine import Machine
-from node.exchange.queries import AccountFigures, account_figures, day_figures
+from node.exchange.queries import AccountFigures, account_figures
 from node.exchange.types import (
     CancelReason,
     ConditionalState,
@@ -309,7 +309,7 @@ def test_14_3_2_the_multiplier_is_in_funds_limits_profit_settlement_and_turnover
     exchange.do(commands.SetAccountLimits(seller, 0, 1_140_000 * YUAN))
     assert code(exchange.place(seller, SELL, 1, 19_001, instrument=IF)) == rejects.ORDER_AMOUNT_TOO_LARGE.code
     deal(exchange, buyer, seller, 1, 19_000, instrument=IF)  # 3 800.0 * 300
-    assert day_figures(exchange.machine.instruments[IF]).turnover_units == 1_140_000 * YUAN
+    assert exchange.machine.instruments[IF].day_turnover_units == 1_140_000 * YUAN
     before = funds(exchange, buyer)
     exchange.settle({"IF2701": 19_005})
     after = funds(exchange, buyer)

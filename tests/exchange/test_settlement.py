@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
 
+from api import render
 from node.exchange import codec, commands, invariants, mark_to_market, queries, rejects, settlement
 from node.exchange.events import (
     AccountSettled,
@@ -563,8 +565,8 @@ def test_the_next_day_has_new_limits_and_empty_statistics() -> None:
     assert (instrument.lower_limit_ticks, instrument.upper_limit_ticks) == (6_390, 7_810)
     assert (instrument.pre_settlement_ticks, instrument.last_ticks, instrument.pre_close_ticks) == (7100, 7100, 7030)
     assert (instrument.pre_open_interest, instrument.open_interest) == (3, 3)
-    figures = queries.day_figures(instrument)
-    assert (figures.open_ticks, figures.high_ticks, figures.volume, figures.average_units) == (0, 0, 0, 0)
+    assert (instrument.day_open_ticks, instrument.day_high_ticks, instrument.day_low_ticks) == (0, 0, 0)
+    assert (instrument.day_volume, instrument.day_turnover_units) == (0, 0)
     assert code(there.exchange.place(there.long, BUY, 1, 7_811)) == rejects.PRICE_OUTSIDE_LIMITS.code
 
 
@@ -924,11 +926,11 @@ def test_the_figures_of_the_day_follow_every_trade() -> None:
     for volume, price in ((2, 7_010), (1, 6_990), (3, 7_005)):
         there.trade(volume, price)
     there.exchange.do(commands.SetSettlementPrices(TUESDAY, [("cu2701", 7_002)]))
-    day = queries.day_figures(there.machine.instruments["SHFE.cu2701"])
-    assert (day.open_ticks, day.high_ticks, day.low_ticks, day.last_ticks) == (7_010, 7_010, 6_990, 7_005)
-    assert (day.volume, day.open_interest, day.pre_open_interest) == (6, 7, 1)
-    assert day.turnover_units == (2 * 70_100 + 69_900 + 3 * 70_050) * 5 * YUAN
-    assert day.average_units == 700_416_667  # 70 041.6667
+    day = there.machine.instruments["SHFE.cu2701"]
+    assert (day.day_open_ticks, day.day_high_ticks, day.day_low_ticks, day.last_ticks) == (7_010, 7_010, 6_990, 7_005)
+    assert (day.day_volume, day.open_interest, day.pre_open_interest) == (6, 7, 1)
+    assert day.day_turnover_units == (2 * 70_100 + 69_900 + 3 * 70_050) * 5 * YUAN
+    assert render.average(day, day.day_turnover_ticks, day.day_volume) == Decimal("70041.6667")
     assert (day.settlement_ticks, day.pre_settlement_ticks, day.pre_close_ticks) == (7_002, 7_000, 7_000)
     assert (day.lower_limit_ticks, day.upper_limit_ticks) == (6_300, 7_700)
 

@@ -28,7 +28,7 @@ Log = list[tuple[int, int, list[bytes]]]
 # Classes of node.exchange that are no part of the state: they live for one command, one answer or one stream.
 NOT_STATE = {
     "closing_plan.Closing", "closing_plan.Group", "closing_plan.Holding", "flows.Flow", "frames.Reader",
-    "layouts.Layout", "mark_to_market.Budget", "queries.AccountFigures", "queries.DayFigures", "queries.EquityCurve",
+    "layouts.Layout", "mark_to_market.Budget", "queries.AccountFigures", "queries.EquityCurve",
     "queries.EquityPoint", "queries.MarginFigures", "queries.PositionFigures", "queries.SideFigures", "rejects.Reject",
     "requests.Once", "sections.Section", "snapshot.Summary",
 }  # fmt: skip
