@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos.sim.clock import virtual_time
-from chaos.sim.stage import ELECTION_MIN_MS, Simulation
 from consensus import raft
+from tests.consensus.stage import ELECTION_MIN_MS, Simulation
 
 
 def test_a_long_log_is_replayed_in_bounded_pieces_and_before_any_election(tmp_path: Path) -> None:

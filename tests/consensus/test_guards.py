@@ -13,7 +13,6 @@ import pytest
 
 from chaos.sim.clock import virtual_time
 from chaos.sim.node import SimNode
-from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import entry, guards, raft, wire
 from consensus.elections import Elections
 from consensus.errors import Fatal, OutcomeUnknown
@@ -22,6 +21,7 @@ from consensus.promises import Promises
 from consensus.raft import Raft, check_library
 from consensus.transport import Peer, Transport
 from consensus.wire import MalformedFrame
+from tests.consensus.stage import ELECTION_MAX_MS, Simulation
 
 ON_AND_OFF = pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 
@@ -294,13 +294,7 @@ def test_p8_a_deposed_leader_is_told(tmp_path: Path, patch: pytest.MonkeyPatch, 
                 simulation.link(pair, False)
         old.core.elections._rng.seed(1)
         for _ in range(40):  # the others elect; the old leader does not run
-            simulation.clock.seconds += 0.01
-            for node in simulation.nodes.values():
-                if node is not old:
-                    node.step()
-                    node.start_sync()
-                    node.finish_sync()
-            simulation.collect()
+            simulation.turn(0.01, without=old)
             for source, target in list(simulation.queues):
                 if old.name not in (source, target):
                     simulation.deliver(source, target, 99)
@@ -341,12 +335,7 @@ def test_p9_a_node_that_was_cut_off_does_not_disturb_on_its_return(
             for here, there in ((x, y), (y, x)):  # half open: it may send, and nothing arrives
                 simulation.nodes[here].core.transport.peers[there].outgoing = True
         for _ in range(300):
-            simulation.clock.seconds += 0.01
-            for node in simulation.nodes.values():
-                node.step()
-                node.start_sync()
-                node.finish_sync()
-            simulation.collect()
+            simulation.turn(0.01)
             for source, target in list(simulation.queues):
                 if away.name in (source, target):
                     simulation.queues[source, target].clear()

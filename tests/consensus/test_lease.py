@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from chaos.sim.node import SimNode
-from chaos.sim.stage import ELECTION_MIN_MS, Simulation
 from consensus import lease
 from consensus.elections import Elections
 from consensus.errors import NoQuorum, NotLeader
 from consensus.lease import NEVER, SentTimes
+from tests.consensus.stage import ELECTION_MIN_MS, Simulation
 from tests.consensus.test_guards import deliver
 from tests.consensus.test_partitions import calm, cut
 
@@ -46,12 +46,7 @@ def turn(
     simulation: Simulation, blocked: set[tuple[str, str]], seconds: float = 0.001, late: tuple[str, str] = ("", "")
 ) -> None:
     """A turn of every node; what is sent over a `blocked` direction is lost in silence, over `late` it waits."""
-    simulation.clock.seconds += seconds
-    for node in simulation.nodes.values():
-        node.step()
-        node.start_sync()
-        node.finish_sync()
-    simulation.collect()
+    simulation.turn(seconds)
     for pair in list(simulation.queues):
         if pair in blocked:
             simulation.queues[pair].clear()

@@ -11,10 +11,10 @@ import pytest
 
 from chaos.sim.clock import virtual_time
 from chaos.sim.node import SimNode
-from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import core, entry
 from consensus.errors import NotLeader
 from consensus.journal import Journal
+from tests.consensus.stage import ELECTION_MAX_MS, Simulation
 from tests.consensus.test_guards import deliver
 
 
@@ -101,12 +101,7 @@ def test_a_leader_that_was_replaced_without_noticing_answers_no_read(tmp_path: P
             transport.link_changed(transport.peers[old.name], outgoing=False, incoming=False)
 
         def turn() -> None:
-            simulation.clock.seconds += 0.002
-            for node in rest:
-                node.step()
-                node.start_sync()
-                node.finish_sync()
-            simulation.collect()
+            simulation.turn(0.002, without=old)
             for pair in list(simulation.queues):
                 if old.name in pair:
                     simulation.queues[pair].clear()

@@ -11,7 +11,6 @@ import trio
 
 from chaos.sim.clock import virtual_time
 from chaos.sim.machines import Chain
-from chaos.sim.stage import Simulation
 from consensus import entry
 from consensus.core import Core
 from consensus.errors import Fatal
@@ -20,6 +19,7 @@ from consensus.replica import Replica
 from consensus.snapshots import line_up
 from storage.snapshot_store import Header, Snapshot, SnapshotStore
 from tests.consensus.cluster import Cluster, cluster, until
+from tests.consensus.stage import Simulation
 
 SETTINGS = {"snapshot_entries": 20, "log_entries_kept": 5}
 

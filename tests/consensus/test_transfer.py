@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from chaos.sim.node import SimNode
-from chaos.sim.stage import ELECTION_MAX_MS, Simulation
 from consensus import transfer, wire
 from consensus.errors import NotLeader, TransferFailed, TransferRefused
+from tests.consensus.stage import ELECTION_MAX_MS, Simulation
 from tests.consensus.test_guards import deliver, sent
 from tests.consensus.test_lease import turn
 from tests.consensus.test_partitions import calm, cut
@@ -25,12 +25,7 @@ def start(leader: SimNode, target: str | None, timeout_s: float = 1.0) -> list[A
 def handed_over(simulation: Simulation, leader: SimNode, target: SimNode) -> list[bytes]:
     """Run until the leader has sent TIMEOUT_NOW; returns the frames under way to the target, which has seen none."""
     for _ in range(100):
-        simulation.clock.seconds += 0.001
-        for node in simulation.nodes.values():
-            node.step()
-            node.start_sync()
-            node.finish_sync()
-        simulation.collect()
+        simulation.turn(0.001)
         queue = simulation.queues[leader.name, target.name]
         if any(wire.decode(frame).message["type"] == "timeout_now" for frame in queue):
             frames = list(queue)

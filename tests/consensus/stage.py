@@ -104,16 +104,21 @@ class Simulation:
     def leaders(self) -> list[SimNode]:
         return [node for node in self.nodes.values() if node.core.raft.is_leader]
 
+    def turn(self, seconds: float, *, without: SimNode | None = None) -> None:
+        """Let time pass, and every node (but one) take a turn with a prompt disk; what they send waits in `queues`."""
+        self.clock.seconds += seconds
+        for node in self.nodes.values():
+            if node is not without:
+                node.step()
+                node.start_sync()
+                node.finish_sync()
+        self.collect()
+
     def run_calmly(self, seconds: float) -> None:
         """Let everything flow, all links up and the disks prompt."""
         end = self.clock.seconds + seconds
         while self.clock.seconds < end:
-            self.clock.seconds += 0.005
-            for node in self.nodes.values():
-                node.step()
-                node.start_sync()
-                node.finish_sync()
-            self.collect()
+            self.turn(0.005)
             for source, target in list(self.queues):
                 self.deliver(source, target, 1 << 30)
             self.collect()
