@@ -20,19 +20,15 @@ import time
 from collections.abc import Sequence
 
 from benchmarks.machine import Pauses
+from benchmarks.market import LOTS, MIDDLE_TICKS, apply, opened, order, take_positions
 from benchmarks.report import Figure, percentile, show
-from benchmarks.settlement import LOTS, MIDDLE_TICKS, MONDAY_NS, apply, instrument
 from node.collector import Collector
 from node.exchange import timers
 from node.exchange.codec import encode_command
 from node.exchange.commands import (
     AdvanceClock,
     Command,
-    Deposit,
-    OpenAccount,
     PlaceConditional,
-    PlaceOrder,
-    RegisterUser,
 )
 from node.exchange.events import (
     ConditionalEnded,
@@ -52,36 +48,13 @@ WAITING_EACH = 100  # conditional orders of one account
 CASCADE = 5_000
 
 
-def order(account_id: str, number: int, direction: int, lots: int, ticks: int) -> PlaceOrder:
-    return PlaceOrder(
-        account_id=account_id,
-        instrument_id=f"SHFE.cu{number:04d}",
-        direction=direction,
-        offset=Offset.OPEN,
-        volume=lots,
-        price_type=PriceType.LIMIT,
-        price_ticks=ticks,
-    )
-
-
 def prepared(accounts: int, positions: int) -> tuple[Machine, list[str]]:
     """An exchange whose accounts have a ratio of 70 %, and two rich ones that make its prices."""
-    machine = Machine()
-    apply(machine, [AdvanceClock()], MONDAY_NS)
-    apply(machine, [instrument(number) for number in range(INSTRUMENTS)])
-    apply(machine, [RegisterUser(f"user{n}", "$2b$hash") for n in range(accounts + 2)])
-    apply(machine, [OpenAccount(f"U{n + 1:08d}", "benchmark", 0) for n in range(accounts + 2)])
-    *names, seller, buyer = machine.accounts
     margin = MIDDLE_TICKS * 50 // 10 * LOTS * positions  # of an account; the rate is 10 %, a tick of a lot is worth 50
-    apply(machine, [Deposit(name, margin * 10 // 7 * MONEY_SCALE) for name in names])
-    apply(machine, [Deposit(name, 10**12 * MONEY_SCALE) for name in (seller, buyer)])
-    trading: list[Command] = []
-    for n in range(0, accounts - 1, 2):
-        for k in range(positions):
-            held = (n // 2 + k) % INSTRUMENTS
-            trading.append(order(names[n], held, Direction.SELL, LOTS, MIDDLE_TICKS))
-            trading.append(order(names[n + 1], held, Direction.BUY, LOTS, MIDDLE_TICKS))
-    apply(machine, trading)
+    rich = 10**12 * MONEY_SCALE
+    machine = opened(INSTRUMENTS, [margin * 10 // 7 * MONEY_SCALE] * accounts + [rich, rich])
+    *names, seller, buyer = machine.accounts
+    take_positions(machine, names, positions)
     drain(machine, Collector())
     return machine, [seller, buyer]
 

@@ -14,97 +14,29 @@ import gc
 import time
 
 from benchmarks.machine import Pauses
+from benchmarks.market import LOTS, MIDDLE_TICKS, apply, opened, order, take_positions
 from benchmarks.report import Figure, percentile, show
 from node.collector import Collector
 from node.exchange.codec import encode_command
-from node.exchange.commands import (
-    AdvanceClock,
-    Command,
-    Deposit,
-    ListInstrument,
-    OpenAccount,
-    PlaceOrder,
-    RegisterUser,
-    SettleDay,
-)
+from node.exchange.commands import AdvanceClock, SettleDay
 from node.exchange.events import CommandRejected, DaySettled
 from node.exchange.machine import Machine
-from node.exchange.types import MONEY_SCALE, Direction, Offset, PriceType, TimeCondition
+from node.exchange.types import MONEY_SCALE, Direction, TimeCondition
 
-MONDAY_NS = 1_795_399_200 * 10**9  # 2026-11-23 10:00 in Shanghai
-MIDDLE_TICKS = 7_000
-LOTS = 2
-ENTRY_COMMANDS = 500
 GATE_S, AIM_S = 10, 2  # design/performance.md, for 10 000 accounts
 COMMAND_GATE_MS, COMMAND_AIM_MS = 50, 20  # the loop lag of a node
 
 
-def instrument(number: int) -> ListInstrument:
-    return ListInstrument(
-        instrument_id=f"SHFE.cu{number:04d}",
-        name=f"cu{number:04d}",
-        product=f"cu{number % 5}",
-        volume_multiple=5,
-        tick_units=10 * MONEY_SCALE,
-        pre_settlement_ticks=MIDDLE_TICKS,
-        limit_up_rate=10**8,
-        limit_down_rate=10**8,
-        volume_min=1,
-        volume_max=500,
-        margin_long_rate=10**8,
-        margin_long_amount=0,
-        margin_short_rate=10**8,
-        margin_short_amount=0,
-        open_rate=50_000,
-        open_amount=0,
-        close_rate=50_000,
-        close_amount=0,
-        close_today_rate=0,
-        close_today_amount=0,
-    )
-
-
-def apply(machine: Machine, commands: list[Command], time_ns: int = 0) -> None:
-    for first in range(0, len(commands), ENTRY_COMMANDS):
-        batch = [encode_command(command) for command in commands[first : first + ENTRY_COMMANDS]]
-        for events in machine.apply(machine.index + 1, max(machine.time_ns + 1_000, time_ns), batch):
-            assert not isinstance(events[0], CommandRejected), events[0]
-
-
-def order(account_id: str, number: int, direction: int, price: int, condition: TimeCondition) -> PlaceOrder:
-    return PlaceOrder(
-        account_id=account_id,
-        instrument_id=f"SHFE.cu{number:04d}",
-        direction=direction,
-        offset=Offset.OPEN,
-        volume=LOTS,
-        price_type=PriceType.LIMIT,
-        price_ticks=price,
-        time_condition=condition,
-    )
-
-
 def prepared(accounts: int, positions: int, orders: int) -> Machine:
     """An exchange at the end of its trading day."""
-    machine = Machine()
-    apply(machine, [AdvanceClock()], MONDAY_NS)
     instruments = max(positions, 100)
-    apply(machine, [instrument(number) for number in range(instruments)])
-    apply(machine, [RegisterUser(f"user{n}", "$2b$hash") for n in range(accounts)])
-    apply(machine, [OpenAccount(f"U{n + 1:08d}", "benchmark", 0) for n in range(accounts)])
+    machine = opened(instruments, [10**7 * MONEY_SCALE] * accounts)
     names = list(machine.accounts)
-    apply(machine, [Deposit(name, 10**7 * MONEY_SCALE) for name in names])
-    trading: list[Command] = []
-    for n in range(0, accounts - 1, 2):
-        for k in range(positions):
-            held = (n // 2 + k) % instruments
-            trading.append(order(names[n], held, Direction.SELL, MIDDLE_TICKS, TimeCondition.GFD))
-            trading.append(order(names[n + 1], held, Direction.BUY, MIDDLE_TICKS, TimeCondition.GFD))
-    apply(machine, trading)
+    take_positions(machine, names, positions)
     apply(
         machine,
         [
-            order(name, (n + k) % instruments, Direction.BUY, MIDDLE_TICKS - 50 - n % 40, condition)
+            order(name, (n + k) % instruments, Direction.BUY, LOTS, MIDDLE_TICKS - 50 - n % 40, condition)
             for n, name in enumerate(names)
             for k in range(orders)
             for condition in ((TimeCondition.GFD, TimeCondition.GTC)[k % 2],)
